@@ -1,0 +1,50 @@
+"""Errors as a person reads them."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from runner.errors import Fault, PlanError, RunnerError, SpecError
+
+BUG = (
+    "\nThis is a bug in runner, not in your spec. Please report the lines above, with what you ran,"
+    " where you got runner from."
+)
+SOURCE_WIDTH = 100
+
+
+def colour(stream: object) -> bool:
+    """Whether to colour what goes to ``stream``: a terminal, and NO_COLOR is not set."""
+    is_terminal = getattr(stream, "isatty", lambda: False)()
+    return bool(is_terminal) and not os.environ.get("NO_COLOR")
+
+
+def show(error: RunnerError) -> None:
+    """Print an error to standard error: what is wrong, where, and what to do."""
+    if isinstance(error, SpecError):
+        for fault in error.faults:
+            click.echo(_fault(fault), err=True, color=colour(sys.stderr))
+        count = len(error.faults)
+        click.echo(f"{count} fault{'s' if count > 1 else ''}", err=True)
+        return
+    label = "this can never run: " if isinstance(error, PlanError) else "error: "
+    text = click.style(label, fg="red", bold=True) + error.message
+    if error.hint:
+        text += "\n" + click.style("hint: ", bold=True) + error.hint
+    click.echo(text, err=True, color=colour(sys.stderr))
+
+
+def _fault(fault: Fault) -> str:
+    place = click.style(f"{fault.file}:{fault.line}:{fault.column}:", bold=True)
+    lines = [f"{place} {fault.message}"]
+    if fault.source.strip():
+        # A long line is cut to what surrounds the fault.
+        start = max(0, fault.column - SOURCE_WIDTH + 20)
+        shown = fault.source[start : start + SOURCE_WIDTH]
+        shown = "".join(char if char.isprintable() else " " for char in shown)
+        caret = " " * (fault.column - 1 - start) + click.style("^", fg="red", bold=True)
+        lines += [f"    {shown}", f"    {caret}"]
+    return "\n".join(lines)

@@ -1,0 +1,153 @@
+"""What a person sees while a run goes: a line a task, redrawn in place on a terminal."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from contextlib import AbstractContextManager
+from threading import Event, Lock, Thread
+from typing import TextIO
+
+import click
+
+from runner.cli.errors import colour
+from runner.model import Plan, Record
+from runner.report.fold import RunState, TaskState, fold
+from runner.report.format import duration
+
+REDRAW_S = 0.2
+PLAIN_S = 5.0
+MARKS = {"finished": ("✓", "green"), "failed": ("✗", "red"), "lost": ("✗", "red"),
+         "timed_out": ("✗", "red"), "cancelled": ("–", "yellow"), "skipped": ("–", "yellow"),
+         "pending": ("·", None)}  # fmt: skip
+SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+
+
+class Live(AbstractContextManager["Live"]):
+    """Shows a run's records on ``stream``: in place on a terminal, else as plain lines now and then."""
+
+    def __init__(self, run: str, plan: Plan, stream: TextIO) -> None:
+        self.state: RunState = fold([], [planned.task.name for planned in plan.tasks])
+        self.stream = stream
+        self.is_terminal = stream.isatty()
+        self.colour = colour(stream)
+        self.began_s = time.time()
+        self.lock = Lock()
+        self.ended = Event()
+        self.drawn = 0
+        self.said: dict[str, tuple[str, float]] = {}
+        self.message = "starting"
+        self.run = run
+
+    def __enter__(self) -> Live:
+        self._write(f"{self.run}\n")
+        if self.is_terminal:
+            self.thread = Thread(target=self._redraw, daemon=True)
+            self.thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.ended.set()
+        if self.is_terminal:
+            self.thread.join()
+            with self.lock:
+                self._draw(final=True)
+
+    def observe(self, record: Record) -> None:
+        """Take in a record of the run."""
+        with self.lock:
+            self.state.apply(record)
+            if record.event == "attempt_running":
+                self.message = ""
+            if not self.is_terminal and record.task is not None:
+                self._tell(record)
+
+    def say(self, message: str) -> None:
+        """Show a message about the run as a whole."""
+        self.message = message
+        if not self.is_terminal:
+            self._write(message + "\n")
+
+    def _tell(self, record: Record) -> None:
+        """A plain line when a task's state changes, and every few seconds while it goes on."""
+        task = self.state.tasks[record.task or ""]
+        text = line(task, self.state.latest_s or 0.0)
+        kind = f"{task.status} {len(task.attempts)} {bool(task.last and task.last.running_s)}"
+        before, at_s = self.said.get(task.name, ("", 0.0))
+        if record.event == "attempt_ended":
+            return  # what it means for the task follows at once
+        if kind != before or record.at_s - at_s >= PLAIN_S:
+            self.said[task.name] = (kind, record.at_s)
+            self._write(f"[{record.at_s - self.began_s:6.1f} s] {task.name}: {text}\n")
+
+    def _redraw(self) -> None:
+        while not self.ended.wait(REDRAW_S):
+            with self.lock:
+                self._draw()
+
+    def _draw(self, *, final: bool = False) -> None:
+        columns = shutil.get_terminal_size().columns
+        now_s = time.time()
+        width = max((len(name) for name in self.state.tasks), default=0)
+        lines = []
+        for task in self.state.tasks.values():
+            spin = SPINNER[int(now_s / REDRAW_S) % len(SPINNER)]
+            mark, shade = MARKS.get(task.status, (spin, "cyan"))
+            text = f"{mark} {task.name:<{width}}  {line(task, now_s)}"[: columns - 1]
+            lines.append(click.style(text[0], fg=shade) + text[1:] if self.colour else text)
+        if self.message and not final:
+            lines.append(f"  {self.message} ({now_s - self.began_s:.0f} s)"[: columns - 1])
+        up = f"\x1b[{self.drawn}F" if self.drawn else ""
+        self._write(up + "".join(f"\x1b[2K{text}\n" for text in lines) + "\x1b[J")
+        self.drawn = len(lines)
+
+    def _write(self, text: str) -> None:
+        self.stream.write(text)
+        self.stream.flush()
+
+
+def line(task: TaskState, now_s: float) -> str:
+    """One task in a line: its state and, while it runs, how far it is and how long it may take."""
+    last = task.last
+    if last is None:
+        return task.status
+    if task.status == "running" and last.running_s is None:
+        return "starting" if not last.waiting else last.waiting
+    parts = [task.status.replace("_", " ")]
+    if task.status == "pending":
+        parts = [last.waiting or "starts again"]
+    if len(task.attempts) > 1:
+        parts.append(f"attempt {last.number}")
+    progress = last.progress
+    if task.status == "running" and progress is not None:
+        if progress.phase == "measure":
+            parts.append("measuring")
+        else:
+            parts += _how_far(last.running_s or now_s, now_s, progress)
+    elif task.status == "running":
+        parts.append(f"on {last.node}")
+    elif task.ended_s is not None and task.started_s is not None:
+        parts.append(duration(task.ended_s - task.started_s))
+        accuracy = last.metrics.get("test/accuracy")
+        if accuracy is not None:
+            parts.append(f"test/accuracy {accuracy:.4f}")
+    if task.error and task.status not in ("finished", "running"):
+        parts.append(str(task.error.get("message", "")).split("\n")[0])
+    return "  ".join(parts)
+
+
+def _how_far(running_s: float, now_s: float, progress: object) -> list[str]:
+    from runner.model import Progress
+
+    assert isinstance(progress, Progress)
+    parts = [f"step {progress.step}/{progress.total_steps}"]
+    if progress.epoch is not None:
+        parts.insert(0, f"epoch {progress.epoch:.1f}")
+    if progress.loss is not None:
+        parts.append(f"loss {progress.loss:.4g}")
+    if progress.samples_per_s:
+        parts.append(f"{progress.samples_per_s:,.0f} samples/s")
+    if 0 < progress.step < progress.total_steps:
+        left_s = (now_s - running_s) * (progress.total_steps - progress.step) / progress.step
+        parts.append(f"{duration(left_s)} left")
+    return parts

@@ -1,0 +1,190 @@
+"""A connection to a Ray cluster: to one that is up, or to one embedded in this process."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from runner.cluster import reaper
+from runner.cluster.address import Address
+from runner.cluster.machine import FAMILIES, OBJECT_STORE_BYTES
+from runner.errors import ClusterError
+from runner.model import Accelerator, Inventory, Node
+
+_TYPE_LABEL = "ray.io/accelerator-type"
+_TYPE_RESOURCE = "accelerator_type:"
+_OWN = ("CPU", "memory", "object_store_memory", *FAMILIES)
+
+# Set before Ray starts anything: loopback only, no usage reports, and the worker's threads sleep
+# rather than spin while they wait, since tasks share the cores.
+EMBEDDED_ENVIRONMENT = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+PRELOADED = ["torch"]
+
+
+@contextmanager
+def connected(address: Address) -> Iterator[str]:
+    """This process joined to the cluster at ``address``; yields Ray's version there.
+
+    Raises ClusterError where it refuses or speaks another version.
+    """
+    if address.token is not None:
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": address.token}
+    import ray
+
+    try:
+        with _own_signals():
+            ray.init(address=str(address), log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ClusterError(
+            f"the cluster at {address} (from {address.origin}) refused: {_first_line(error)}",
+            hint="if it wants a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN; it must run "
+            f"Ray {ray.__version__}, as this machine does",
+        ) from None
+    try:
+        yield ray.__version__
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def embedding() -> Iterator[str]:
+    """The environment in which an embedded cluster can be started; yields the mark it carries.
+
+    To be entered before ray is first imported, which reads most of these then. A token of its own
+    keeps other users of the machine out, and Ray from writing one to the home directory, which
+    would switch authentication on for the user's other clusters.
+    """
+    mark = secrets.token_hex(8)
+    kept = dict(os.environ)
+    os.environ |= {**EMBEDDED_ENVIRONMENT, reaper.VARIABLE: mark}
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    try:
+        yield mark
+    finally:
+        for name in set(os.environ) - set(kept):
+            del os.environ[name]
+        os.environ |= kept
+
+
+@contextmanager
+def embedded(node: Node, mark: str) -> Iterator[None]:
+    """A cluster of this one machine, ended with the block, or soon after this process is killed.
+
+    ``node`` is the machine as the plan saw it; the cluster offers exactly that. ``mark`` is that of
+    the surrounding ``embedding``. Raises ClusterError if Ray does not start.
+    """
+    import ray
+
+    folder = Path(tempfile.mkdtemp(prefix="runner-"))
+    watch = subprocess.Popen(
+        [sys.executable, "-I", "-S", reaper.__file__, mark, str(folder)],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+        env={"PATH": os.environ.get("PATH", "")},
+    )
+    assert watch.stdin is not None
+    try:
+        try:
+            with _own_signals():
+                ray.init(
+                    address="local",
+                    num_cpus=int(node.cpus),
+                    num_gpus=int(sum(d.count for d in node.accelerators if d.family == "gpu")),
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level="ERROR",
+                    _memory=node.memory_bytes,
+                    _node_name=node.name,
+                    _temp_dir=str(folder),
+                    _system_config={"preload_python_modules": PRELOADED},
+                )
+        except Exception as error:  # Ray raises nearly everything here, plain Exception too
+            raise ClusterError(
+                f"an embedded cluster did not start: {_first_line(error)}",
+                hint=f"see whether {folder.parent} has room; Ray {ray.__version__} was asked for "
+                f"{node.cpus:g} CPUs on the loopback interface",
+            ) from error
+        try:
+            yield
+        finally:
+            ray.shutdown()
+    finally:
+        watch.stdin.close()
+        watch.wait()
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """What SIGTERM does stays as it was: ray.init puts a handler of its own in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def inventory(source: str) -> Inventory:
+    """The live nodes of the connected cluster."""
+    import ray
+
+    nodes = [_node(entry) for entry in ray.nodes() if entry["Alive"]]
+    names = [node.name for node in nodes]
+    unique = tuple(
+        node
+        if names.count(node.name) == 1
+        else Node(
+            name=f"{node.name}-{(node.id or '')[:6]}",
+            id=node.id,
+            cpus=node.cpus,
+            memory_bytes=node.memory_bytes,
+            accelerators=node.accelerators,
+            resources=node.resources,
+        )
+        for node in sorted(nodes, key=lambda node: (node.name, node.id or ""))
+    )
+    return Inventory(source=source, nodes=unique)
+
+
+def _node(entry: dict[str, Any]) -> Node:
+    resources: dict[str, float] = entry["Resources"]
+    kind = entry["Labels"].get(_TYPE_LABEL) or next(
+        (n.removeprefix(_TYPE_RESOURCE) for n in resources if n.startswith(_TYPE_RESOURCE)), None
+    )
+    return Node(
+        name=entry["NodeName"] or entry["NodeManagerHostname"],
+        id=entry["NodeID"],
+        cpus=resources.get("CPU", 0.0),
+        memory_bytes=int(resources.get("memory", 0)),
+        accelerators=tuple(
+            Accelerator(family=FAMILIES[name], type=kind, count=resources[name])
+            for name in FAMILIES
+            if resources.get(name)
+        ),
+        resources={
+            name: amount
+            for name, amount in sorted(resources.items())
+            if name not in _OWN and not name.startswith("node:")
+        },
+    )

@@ -1,0 +1,62 @@
+"""This machine as an embedded cluster would see it, without starting one."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from runner.model import Accelerator, Inventory, Node
+
+# What is kept free for the operating system and Ray's own processes.
+RESERVED_MEMORY_BYTES = 1_000_000_000
+OBJECT_STORE_BYTES = 100_000_000
+
+FAMILIES = {"GPU": "gpu", "TPU": "tpu", "NPU": "npu"}
+
+
+def inventory() -> Inventory:
+    """One node: the CPUs this process may use, its memory, and the accelerators Ray detects."""
+    node = Node(
+        name=socket.gethostname(),
+        id=None,
+        cpus=float(cpu_count()),
+        memory_bytes=memory_bytes(),
+        accelerators=_accelerators(),
+    )
+    return Inventory(source="this machine (an embedded cluster)", nodes=(node,))
+
+
+def cpu_count() -> int:
+    """CPUs this process may run on, held to the control group's quota where there is one."""
+    allowed = len(os.sched_getaffinity(0))
+    quota = Path("/sys/fs/cgroup/cpu.max")
+    if quota.is_file():
+        limit, period = quota.read_text().split()
+        if limit != "max":
+            allowed = min(allowed, max(1, int(limit) // int(period)))
+    return allowed
+
+
+def memory_bytes() -> int:
+    """Memory that workers may be promised: the machine's or control group's, less a reserve."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    if limit.is_file() and (text := limit.read_text().strip()) != "max":
+        total = min(total, int(text))
+    return max(total - RESERVED_MEMORY_BYTES, total // 2)
+
+
+def _accelerators() -> tuple[Accelerator, ...]:
+    # Ray detects these when a node starts; asked here by the same code, so that a plan made
+    # before the cluster is up and the cluster itself agree.
+    from ray._private.accelerators import get_all_accelerator_managers
+
+    found = []
+    for manager in get_all_accelerator_managers():
+        family = FAMILIES.get(manager.get_resource_name())
+        count = manager.get_current_node_num_accelerators() if family else 0
+        if family and count:
+            kind = manager.get_current_node_accelerator_type()
+            found.append(Accelerator(family=family, type=kind, count=count))
+    return tuple(found)

@@ -1,0 +1,45 @@
+"""The kinds of task. One file a kind; this table finds it by name, and imports it only then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from runner.model import Artifact, Context, Metric, Progress
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+Yield: TypeAlias = Metric | Progress | Artifact
+
+KINDS = {
+    "train": "runner.kinds.train",
+    "distill": "runner.kinds.distill",
+    "evaluate": "runner.kinds.evaluate",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A sort of task. ``outputs`` are the artifacts other tasks may refer to.
+
+    ``run`` is a generator; it alone may import a framework. ``starter`` is a commented spec that
+    runs as it stands, printed by ``runner init``. ``devices`` are the families it can run on.
+    """
+
+    name: str
+    summary: str
+    params: type[BaseModel]
+    outputs: tuple[str, ...]
+    starter: str
+    devices: tuple[str, ...]
+    run: Callable[[Context], Iterator[Yield]]
+
+
+def find(name: str) -> Kind:
+    """The kind called ``name``, its file imported. Raises KeyError if there is none."""
+    module: Any = import_module(KINDS[name])
+    kind: Kind = module.KIND
+    return kind

@@ -1,0 +1,51 @@
+"""kind: train."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from runner.kinds import Kind, Yield
+from runner.kinds.fitting import fit_and_keep
+from runner.kinds.training import TrainingParams
+from runner.model import Context
+
+STARTER = """\
+# Train one model. Run this file with:  runner submit FILE
+name: train-digits
+tasks:
+  model:
+    kind: train
+    model: {name: mlp, args: {hidden: [256, 128]}}  # or {factory: my_module:make_model}
+    data: {name: digits}                            # or {path: images/}, {path: table.csv}
+    max_epochs: 10                                  # or max_steps
+    global_batch_size: 64
+    optimizer: {name: adamw, learning_rate: 2.0e-3}
+    lr_scheduler: {name: cosine, warmup_steps: 20}
+    resources: {cpus: 1}                            # accelerators: [gpu:1, cpu] takes a GPU if it can
+"""
+
+
+class TrainParams(TrainingParams):
+    """Train a model on labelled data or on text, keep it, and measure what was kept."""
+
+
+def run(context: Context) -> Iterator[Yield]:
+    """Trains with cross-entropy; yields the model as artifact ``model`` and its measurements."""
+    from runner.torchlib.objectives import CrossEntropy
+    from runner.torchlib.threads import use_threads
+
+    params: TrainParams = context.params
+    use_threads(context.threads)
+    objective = CrossEntropy(label_smoothing=params.label_smoothing)
+    yield from fit_and_keep(context, params, lambda data: objective)
+
+
+KIND = Kind(
+    name="train",
+    summary=str(TrainParams.__doc__),
+    params=TrainParams,
+    outputs=("model",),
+    starter=STARTER,
+    devices=("cpu", "gpu"),
+    run=run,
+)

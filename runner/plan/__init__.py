@@ -1,0 +1,5 @@
+"""Job + Inventory → Plan: order, placement and batch arithmetic; or why not. Pure."""
+
+from runner.plan.place import place
+
+__all__ = ["place"]

@@ -1,0 +1,105 @@
+"""What a report says beside its results: the surroundings, how it was measured, and the spec."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from runner.report import format as form
+from runner.report.comparison import BASELINE
+from runner.report.summary import Report
+
+# What each figure means, for those metrics that a run has.
+DEFINITIONS = {
+    "test/accuracy": ("Test accuracy", "share of the held-out split that the model labels right."),
+    "test/loss": ("Test loss", "the mean loss over the held-out split."),
+    "size/parameters": ("Parameters", "all that the model holds, trained or frozen."),
+    "size/model_mb": ("Model on disk", "the bytes of the saved weights; 1 MB is 1,000,000 bytes."),
+    "latency/p50_ms": (
+        "Latency p50, p95",
+        "time of one forward call on one sample (batch 1), model in evaluation mode, after a "
+        "warm-up; half of the timed calls, or 95 % of them, took no longer.",
+    ),
+    "throughput/samples_per_s": (
+        "Throughput",
+        "samples per second through the model in batches of 64, timed in the same way.",
+    ),
+    "train/samples_per_s": ("Training rate", "training samples per second, evaluation left out."),
+    "time/first_step_s": (
+        "Time to first step",
+        "from the moment nothing kept the task from starting to its first optimizer step.",
+    ),
+    "memory/peak_mb": ("Peak memory", "the most that the task's process held at once."),
+}
+COMPARED = (
+    "Compared",
+    "a model and what it was made from are measured one after the other in the same process; the "
+    "ratio is of those two, and can differ a little from that of two columns measured apart.",
+)
+
+
+def definitions(report: Report) -> list[tuple[str, str]]:
+    """Terms and their meaning: of what this run measured, and on how many threads."""
+    names = {name for task in report.tasks for name in task.metrics}
+    terms = [meaning for name, meaning in DEFINITIONS.items() if name in names]
+    threads = {
+        task.name: str(task.environment["threads"])
+        for task in report.tasks
+        if task.metrics and task.environment.get("threads") is not None
+    }
+    if threads:
+        counts = _agreed(threads)
+        terms.append(("Threads", f"{counts} for computing, in training and in measuring."))
+    if any(name.startswith(BASELINE) for name in names):
+        terms.append(COMPARED)
+    return terms
+
+
+def surroundings(report: Report) -> list[tuple[str, str]]:
+    """Facts about cluster, submitting machine and workers; where tasks differ, task by task."""
+    rows = list(_facts(report.cluster, "cluster")) + list(_facts(report.environment, ""))
+    known = dict(rows)
+    by_name: dict[str, dict[str, str]] = {}
+    for task in report.tasks:
+        for name, value in _facts(task.environment, ""):
+            by_name.setdefault(name, {})[task.name] = value
+    for name, values in by_name.items():
+        if known.get(name) != (text := _agreed(values)):
+            rows.append((name if name not in known else f"workers' {name}", text))
+    return rows
+
+
+def spec_text(report: Report) -> str:
+    """The resolved spec as YAML, its keys in their order."""
+    return yaml.safe_dump(_plain(report.spec), sort_keys=False, allow_unicode=True, width=90)
+
+
+def _agreed(values: Mapping[str, str]) -> str:
+    """The one value that all tasks have, or each task's own."""
+    if len(set(values.values())) == 1:
+        return next(iter(values.values()))
+    return ", ".join(f"{value} ({task})" for task, value in values.items())
+
+
+def _facts(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+    """A nested mapping as flat lines: ``{"cpu": {"cores": 2}}`` → ("cpu cores", "2")."""
+    for key, value in values.items():
+        name = f"{prefix} {key}".strip().replace("_", " ")
+        if isinstance(value, Mapping):
+            yield from _facts(value, name)
+        elif isinstance(value, list | tuple):
+            yield name, ", ".join(str(each) for each in value)
+        elif isinstance(value, float):
+            yield name, form.plain(value)
+        elif value is not None:
+            yield name, str(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

@@ -1,0 +1,185 @@
+"""Curves as inline SVG, drawn by matplotlib: no window system, no pyplot, the same bytes each time.
+
+Text stays text in the font of the page; ink, grid and line colours become CSS variables, so that
+one picture serves light and dark. Only numbers and words of ours go through matplotlib (its text
+has a mathematics language and warns of missing glyphs); titles are added escaped.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from io import StringIO
+from typing import TYPE_CHECKING
+
+from runner.report.fold import Point
+from runner.report.text import one_line
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+POINTS = 360
+LOG_SPAN = 50  # from this ratio of largest to smallest on, losses are drawn on a logarithmic scale
+WIDTH_IN, HEIGHT_IN = 4.2, 2.3
+# What matplotlib is told to draw in, and what the page draws it in.
+COLOURS = {
+    "#010101": "var(--ink-soft)",
+    "#020202": "var(--rule)",
+    "#030303": "var(--line-1)",
+    "#040404": "var(--line-2)",
+    "#050505": "var(--line-3)",
+}
+INK, GRID, *LINES = COLOURS
+DASHES = ("solid", (0, (5, 2)), (0, (1, 1.5)))
+SETTINGS = {"svg.fonttype": "none", "svg.id": None, "font.family": ["DejaVu Sans"]}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Panel:
+    """One picture: lines over the optimizer steps. ``percent`` reads values as shares of one."""
+
+    title: str
+    lines: Mapping[str, Sequence[Point]]
+    percent: bool = False
+
+
+def warm() -> None:
+    """Import matplotlib (half a second), so that a thread can do so while tasks run."""
+    import matplotlib.backends.backend_svg
+    import matplotlib.figure  # noqa: F401
+
+
+def panels(series: Mapping[str, Sequence[Point]]) -> list[Panel]:
+    """Loss and accuracy, each with a line per split, of the series that have two points or more."""
+    found = []
+    for quantity, percent in (("loss", False), ("accuracy", True)):
+        lines = {
+            name.rsplit("/", 1)[0]: points
+            for name, points in sorted(series.items(), key=lambda each: _split_order(each[0]))
+            if name.endswith(f"/{quantity}") and _drawable(points)
+        }
+        if lines:
+            title = quantity.capitalize()
+            found.append(Panel(title=title, lines=dict(list(lines.items())[:3]), percent=percent))
+    return found
+
+
+def curve(panel: Panel, *, name: str, title: str) -> str:
+    """``panel`` as an ``<svg>`` element. ``name`` tells its ids from those of other pictures.
+
+    ``title`` is read aloud and shown on hovering; it may hold anything.
+    """
+    from matplotlib import style
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    text = StringIO()
+    with style.context(["default", {**SETTINGS, "svg.hashsalt": name}]):
+        figure = Figure(figsize=(WIDTH_IN, HEIGHT_IN))
+        FigureCanvasSVG(figure)
+        axes = figure.add_axes((0.12, 0.17, 0.865, 0.79))
+        for index, points in enumerate(panel.lines.values()):
+            steps, values = zip(*thinned(points), strict=True)
+            axes.plot(
+                steps,
+                values,
+                color=LINES[index],
+                linestyle=DASHES[index],
+                linewidth=1.6,
+                marker="o" if index and len(points) <= 40 else None,
+                markersize=3,
+            )
+        _dress(axes, panel)
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    return _inlined(text.getvalue(), name, title)
+
+
+def legend(panel: Panel) -> str:
+    """The key to a panel's lines as HTML; a legend in the picture would hide some of them."""
+    keys = (
+        f'<span class="key line-{index + 1}">{escape(one_line(split))}</span>'
+        for index, split in enumerate(panel.lines)
+    )
+    return f'<span class="keys">{"".join(keys)}</span>'
+
+
+def thinned(points: Sequence[Point], limit: int = POINTS) -> list[Point]:
+    """At most ``limit`` points that keep every peak: lowest and highest of each stretch."""
+    finite = [point for point in points if math.isfinite(point[1])]
+    if len(finite) <= limit:
+        return finite
+    stretch = math.ceil(len(finite) / (limit // 2))
+    kept: list[Point] = []
+    for start in range(0, len(finite), stretch):
+        part = list(enumerate(finite[start : start + stretch]))
+        low = min(part, key=lambda each: each[1][1])
+        high = max(part, key=lambda each: each[1][1])
+        kept += [point for _, point in sorted({low, high})]
+    return kept
+
+
+def _dress(axes: Axes, panel: Panel) -> None:
+    """Quiet axes: a grid across, no box, few numbers, all in colours of the page."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    values = [value for points in panel.lines.values() for _, value in thinned(points)]
+    if not panel.percent and min(values) > 0 and max(values) / min(values) > LOG_SPAN:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=7))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axes.yaxis.set_major_formatter(FuncFormatter(_share if panel.percent else _number))
+    axes.xaxis.set_major_formatter(FuncFormatter(_number))
+    axes.set_xlabel("step", color=INK, fontsize=8.5, labelpad=2)
+    axes.tick_params(which="both", length=0, labelcolor=INK, labelsize=8.5, pad=4)
+    axes.grid(axis="y", color=GRID, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.margins(x=0.02, y=0.06)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side == "bottom")
+        spine.set_edgecolor(GRID)
+
+
+def _inlined(svg: str, name: str, title: str) -> str:
+    """The drawing as an element of a page: no prologue, no styles of its own, ids that are its own.
+
+    Its size is left to the page; its colours are the page's variables.
+    """
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(
+        r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->", "", svg, flags=re.S
+    )
+    used = set(re.findall(r"(?:url\(#|xlink:href=\"#)([^\")]+)", svg))
+    svg = re.sub(
+        r' id="([^"]*)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in used else "", svg
+    )
+    svg = svg.replace("url(#", f"url(#{name}-").replace('xlink:href="#', f'href="#{name}-')
+    svg = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", svg)
+    for drawn, shown in COLOURS.items():
+        svg = svg.replace(drawn, shown)
+    box = re.search(r'viewBox="[^"]*"', svg)
+    text = escape(one_line(title), quote=True)
+    opening = f'<svg role="img" aria-label="{text}" {box[0] if box else ""}><title>{text}</title>'
+    return re.sub(r"\n\s*", "\n", opening + svg[svg.index(">") + 1 :]).strip()
+
+
+def _drawable(points: Sequence[Point]) -> bool:
+    return sum(math.isfinite(value) for _, value in points) >= 2
+
+
+def _split_order(name: str) -> tuple[int, str]:
+    order = ("train/", "test/")
+    return next((i for i, each in enumerate(order) if name.startswith(each)), len(order)), name
+
+
+def _number(value: float, _position: int | None = None) -> str:
+    return f"{value / 1000:g}k" if abs(value) >= 10_000 else f"{value:g}"
+
+
+def _share(value: float, _position: int | None = None) -> str:
+    return f"{value * 100:.3g} %"

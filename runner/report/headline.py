@@ -1,0 +1,137 @@
+"""The report in one sentence: what came out, or which task kept it from coming out, and why."""
+
+from __future__ import annotations
+
+import math
+
+from runner.report import format as form
+from runner.report.comparison import origin
+from runner.report.failure import failure
+from runner.report.summary import Report, TaskReport
+from runner.report.text import one_line
+
+SENTENCES = 3
+MESSAGE_LIMIT = 160
+NAME_LIMIT = 40
+
+
+def headline(report: Report) -> str:
+    """One plain sentence without its full stop. Names in it come from outside: escape it."""
+    culprit = _culprit(report)
+    if culprit is not None:
+        return f"{_name(culprit.name)} {_why(culprit)}{_kept_back(report)}"
+    if report.status == "finished":
+        return _outcome(report)
+    done = _done(report)
+    if report.status == "running":
+        return f"Still running: {done}"
+    if report.status == "cancelled":
+        return f"Cancelled after {form.duration(report.duration_s)}: {done}"
+    if report.status == "lost":
+        after = form.duration(report.duration_s)
+        return f"Lost: the driver of the run went away after {after}, {done}"
+    return f"The run {report.status.replace('_', ' ')}: {done}"
+
+
+def _outcome(report: Report) -> str:
+    changes = [text for task in report.tasks if (text := _compression(report, task))]
+    if changes:
+        return "; ".join(changes[-SENTENCES:])
+    scored = [task for task in report.tasks if _finite(task, "test/accuracy") is not None]
+    if scored:
+        best = max(scored, key=lambda task: task.metrics["test/accuracy"])
+        return f"{_name(best.name)} reached {_score(best)}{_against(len(scored))}"
+    lossy = [task for task in report.tasks if _finite(task, "test/loss") is not None]
+    if lossy:
+        best = min(lossy, key=lambda task: task.metrics["test/loss"])
+        loss = form.loss(best.metrics["test/loss"])
+        return f"{_name(best.name)} reached a test loss of {loss}{_against(len(lossy))}"
+    return f"{_done(report)} in {form.duration(report.duration_s)}"
+
+
+def _compression(report: Report, task: TaskReport) -> str:
+    """'student is 18.2x smaller and 2.3x faster than teacher, and 0.6 points less accurate'."""
+    sizes = (
+        ("compression/size_ratio", "smaller", "larger", "about as large"),
+        ("compression/speedup", "faster", "slower", "about as fast"),
+    )
+    changes: list[str] = []
+    rest: list[str] = []
+    for name, more, less, same in sizes:
+        ratio = _finite(task, name)
+        if ratio is not None and ratio > 0:
+            text = form.change(ratio, more, less, same)
+            (rest if text == same else changes).append(text)
+    if not changes and not rest:
+        return ""
+    drop = _finite(task, "compression/accuracy_drop")
+    if drop is not None:
+        rest.append(_accuracy(drop))
+    before = origin(report, task)
+    than = _name(before) if before else "its original"
+    if not changes:
+        return f"compared to {than}, {_name(task.name)} is {_listed(rest)}"
+    start = f"{_name(task.name)} is {' and '.join(changes)} than {than}"
+    return f"{start}, {_listed(['', *rest]).removeprefix(', ')}" if rest else start
+
+
+def _listed(phrases: list[str]) -> str:
+    *most, last = phrases
+    return f"{', '.join(most)}, and {last}" if most else last
+
+
+def _accuracy(drop: float) -> str:
+    lost = round(drop * 100, 1)
+    if lost == 0:
+        return "just as accurate"
+    size = f"{abs(lost):.1f} point{'' if abs(lost) == 1 else 's'}"
+    return f"{size} {'less' if lost > 0 else 'more'} accurate"
+
+
+def _score(task: TaskReport) -> str:
+    text = f"{form.percent(task.metrics['test/accuracy'])} test accuracy"
+    parameters = _finite(task, "size/parameters")
+    return f"{text} with {form.count(parameters)} parameters" if parameters else text
+
+
+def _against(tasks: int) -> str:
+    return f", the best of {tasks}" if tasks > 1 else ""
+
+
+def _culprit(report: Report) -> TaskReport | None:
+    """The task that ended the run otherwise than well: of several, the one that ended first."""
+    guilty = [task for task in report.tasks if task.status in ("failed", "timed_out")]
+    if report.ended_s is not None and report.status != "cancelled":
+        guilty += [task for task in report.tasks if task.status == "lost"]
+    return min(guilty, key=lambda task: task.ended_s or math.inf, default=None)
+
+
+def _why(task: TaskReport) -> str:
+    tried = f" after {len(task.attempts)} attempts" if len(task.attempts) > 1 else ""
+    word = {"timed_out": "ran out of time", "lost": "was lost"}.get(task.status, "failed")
+    cause = failure(task.error).summary if task.error else ""
+    return f"{word}{tried}: {one_line(cause, MESSAGE_LIMIT)}" if cause else f"{word}{tried}"
+
+
+def _kept_back(report: Report) -> str:
+    skipped = [task for task in report.tasks if task.status == "skipped"]
+    if not skipped:
+        return ""
+    if len(skipped) == 1:
+        return f" ({_name(skipped[0].name)} was skipped)"
+    return f" ({len(skipped)} tasks were skipped)"
+
+
+def _done(report: Report) -> str:
+    finished = sum(task.status == "finished" for task in report.tasks)
+    total = len(report.tasks)
+    return f"{finished} of {total} task{'' if total == 1 else 's'} finished"
+
+
+def _finite(task: TaskReport, name: str) -> float | None:
+    value = task.metrics.get(name, math.nan)
+    return value if task.status == "finished" and math.isfinite(value) else None
+
+
+def _name(name: str) -> str:
+    return one_line(name, NAME_LIMIT)

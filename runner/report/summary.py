@@ -1,0 +1,214 @@
+"""Plan and records → Report, and Report → the document that ``report.json`` holds."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from runner.model import Json, Record, TaskStatus
+from runner.report.fold import AttemptState, Point, TaskState, fold, observed
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskReport:
+    """What became of one task: as planned, as it went, what it measured and what it made.
+
+    ``node`` is where its last attempt ran; ``folder`` that attempt's, relative to the run's.
+    """
+
+    name: str
+    kind: str
+    status: TaskStatus
+    started_s: float | None
+    ended_s: float | None
+    duration_s: float | None
+    depends_on: tuple[str, ...]
+    placement: Mapping[str, Any]
+    batches: Mapping[str, Any] | None
+    node: str | None
+    folder: str | None
+    environment: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    series: Mapping[str, list[Point]]
+    artifacts: Mapping[str, Mapping[str, Any]]
+    error: Mapping[str, Any] | None
+    attempts: tuple[AttemptState, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """A run summed up. Times are Unix times; ``storage`` is where the run folder lies, if known."""
+
+    run: str
+    job: str
+    status: TaskStatus
+    started_s: float | None
+    ended_s: float | None
+    duration_s: float | None
+    environment: Mapping[str, Any]
+    cluster: Mapping[str, Any]
+    tasks: tuple[TaskReport, ...]
+    file: str
+    command: str
+    spec: Mapping[str, Any]
+    storage: str | None
+
+
+def summarise(
+    plan_document: Mapping[str, Any],
+    records: Iterable[Record],
+    *,
+    driver_alive: bool = True,
+    storage: str | None = None,
+) -> Report:
+    """Sum up a run from its plan (``plan.json`` as read) and its records, in the order written.
+
+    ``driver_alive`` is for a run whose records have no end: False makes it lost. What has not
+    ended is as long as its records reach.
+    """
+    planned = {each["task"]["name"]: each for each in plan_document["tasks"]}
+    state = observed(fold(records, planned), driver_alive=driver_alive)
+    job = plan_document["job"]
+    return Report(
+        run=state.run,
+        job=job["name"],
+        status=state.status,
+        started_s=state.started_s,
+        ended_s=state.ended_s,
+        duration_s=_duration(state.started_s, state.ended_s, state.latest_s),
+        environment=state.environment,
+        cluster=state.cluster or {"source": plan_document["cluster"]},
+        tasks=tuple(
+            _task(task, planned[task.name], state.latest_s)
+            for task in state.tasks.values()
+            if task.name in planned
+        ),
+        file=job["file"],
+        command=_command(job["file"], job["overrides"]),
+        spec=job["spec"],
+        storage=storage,
+    )
+
+
+def _task(task: TaskState, planned: Mapping[str, Any], latest_s: float | None) -> TaskReport:
+    last = task.last
+    return TaskReport(
+        name=task.name,
+        kind=planned["task"]["kind"],
+        status=task.status,
+        started_s=task.started_s,
+        ended_s=task.ended_s,
+        duration_s=_duration(task.started_s, task.ended_s, latest_s),
+        depends_on=tuple(planned["task"]["depends_on"]),
+        placement=(last.placement if last else None) or planned["placement"],
+        batches=planned["batches"],
+        node=last.node if last else None,
+        folder=f"{task.name}/{last.number}" if last else None,
+        environment=last.environment if last else {},
+        metrics=last.metrics if last else {},
+        series=last.series if last else {},
+        artifacts=last.artifacts if last else {},
+        error=task.error or (last.error if last and task.status != "finished" else None),
+        attempts=tuple(task.attempts),
+    )
+
+
+def document(report: Report) -> dict[str, Json]:
+    """The report as JSON data: times are ISO 8601 in UTC, a number that is not finite is null."""
+    content = {
+        "schema": SCHEMA,
+        "run": report.run,
+        "job": report.job,
+        "status": report.status,
+        "started": _iso(report.started_s),
+        "ended": _iso(report.ended_s),
+        "duration_s": _rounded(report.duration_s),
+        "environment": report.environment,
+        "cluster": report.cluster,
+        "tasks": {task.name: _task_document(task) for task in report.tasks},
+        "file": report.file,
+        "command": report.command,
+        "spec": report.spec,
+        "storage": report.storage,
+    }
+    return {key: _json(value) for key, value in content.items()}
+
+
+def to_json(report: Report) -> str:
+    """The text of ``report.json``: the document, indented, in ASCII."""
+    return json.dumps(document(report), indent=2, allow_nan=False) + "\n"
+
+
+def _task_document(task: TaskReport) -> dict[str, Any]:
+    return {
+        "kind": task.kind,
+        "status": task.status,
+        "attempts": len(task.attempts),
+        "started": _iso(task.started_s),
+        "ended": _iso(task.ended_s),
+        "duration_s": _rounded(task.duration_s),
+        "depends_on": task.depends_on,
+        "placement": task.placement,
+        "batches": task.batches,
+        "node": task.node,
+        "folder": task.folder,
+        "environment": task.environment,
+        "metrics": task.metrics,
+        "series": task.series,
+        "artifacts": task.artifacts,
+        "error": task.error,
+        "history": [_attempt_document(attempt) for attempt in task.attempts],
+    }
+
+
+def _attempt_document(attempt: AttemptState) -> dict[str, Any]:
+    return {
+        "attempt": attempt.number,
+        "status": attempt.status,
+        "started": _iso(attempt.started_s),
+        "running": _iso(attempt.running_s),
+        "ended": _iso(attempt.ended_s),
+        "node": attempt.node,
+        "error": attempt.error,
+    }
+
+
+def _command(file: str, overrides: Iterable[str]) -> str:
+    words = ["runner", "submit", file]
+    for override in overrides:
+        words += ["--set", override]
+    return shlex.join(words)
+
+
+def _duration(start_s: float | None, end_s: float | None, latest_s: float | None) -> float | None:
+    end_s = latest_s if end_s is None else end_s
+    return None if start_s is None or end_s is None else max(0.0, end_s - start_s)
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
+
+
+def _iso(at_s: float | None) -> str | None:
+    if at_s is None:
+        return None
+    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def _json(value: Any) -> Json:
+    if isinstance(value, Mapping):
+        return {str(key): _json(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(each) for each in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return str(value)

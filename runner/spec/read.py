@@ -1,0 +1,33 @@
+"""A spec from its file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from runner.errors import UsageError
+from runner.model import Job
+from runner.spec.check import load
+from runner.spec.document import MAX_BYTES
+
+
+def read(path: Path, *, overrides: Sequence[str] = (), environment: Mapping[str, str]) -> Job:
+    """The job that the file at ``path`` describes, with what lies beside it looked up.
+
+    Raises UsageError if the file can't be read, SpecError if it has faults.
+    """
+    try:
+        with path.open("rb") as file:
+            source = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise UsageError(
+            f"{path} can't be read: {error.strerror}",
+            hint="expected the path of a spec; 'runner init train' prints one to begin with",
+        ) from None
+    return load(
+        source,
+        file=str(path),
+        overrides=overrides,
+        environment=environment,
+        folder=path.absolute().parent,
+    )

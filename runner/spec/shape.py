@@ -1,0 +1,134 @@
+"""The shape of a spec as Pydantic models: what is common to every task, and the job around them."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, create_model
+
+from runner import kinds
+from runner.kinds.training import Parameters
+from runner.model import Resources, Retry
+from runner.spec.resources import parse_accelerator, parse_duration, parse_memory
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"
+ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
+
+
+def _accelerator(text: str) -> str:
+    parse_accelerator(text)
+    return text
+
+
+def _memory(text: str) -> str:
+    parse_memory(text)
+    return text
+
+
+def _duration(value: float | str) -> float | str:
+    if isinstance(value, str):
+        parse_duration(value)
+    elif value <= 0:
+        raise ValueError("expected more than 0 seconds")
+    return value
+
+
+AcceleratorText = Annotated[str, AfterValidator(_accelerator)]
+EnvName = Annotated[str, Field(pattern=ENV_NAME)]
+
+
+class ResourcesSpec(Parameters):
+    """What one worker of a task asks for."""
+
+    cpus: Annotated[float, Field(gt=0, le=100_000)] = Field(
+        1.0, description="CPUs; also the threads that the framework may use"
+    )
+    memory: Annotated[str, AfterValidator(_memory)] | None = Field(
+        None, description="main memory, such as 8GB"
+    )
+    accelerators: AcceleratorText | Annotated[list[AcceleratorText], Field(min_length=1)] | None = (
+        Field(
+            None,
+            description="devices, such as gpu:1, H100:8, TPU-V5E:8 or npu:1; a list is "
+            "alternatives in order, where cpu may come last",
+        )
+    )
+
+    def resolve(self) -> Resources:
+        """The request as the rest of runner sees it."""
+        asked = self.accelerators
+        words = [asked] if isinstance(asked, str) else asked or ["cpu"]
+        return Resources(
+            cpus=self.cpus,
+            memory_bytes=parse_memory(self.memory) if self.memory else None,
+            accelerators=tuple(parse_accelerator(word) for word in words),
+        )
+
+
+class RetrySpec(Parameters):
+    """What happens when a worker is lost: killed, out of memory, or its node gone."""
+
+    max_restarts: Annotated[int, Field(ge=0, le=1000)] = Field(
+        Retry().max_restarts, description="how often the task is started again"
+    )
+
+
+class CommonSpec(Parameters):
+    """What every task may say, whatever its kind; at the top of the file, defaults for all."""
+
+    resources: ResourcesSpec = Field(default_factory=ResourcesSpec)
+    retry: RetrySpec = Field(default_factory=RetrySpec)
+    timeout: Annotated[float | str, AfterValidator(_duration)] | None = Field(
+        None, description="longest time an attempt may take: seconds, or such as 90s, 10m, 2h"
+    )
+    env: dict[EnvName, str] = Field(
+        default_factory=dict, description="environment variables of the worker"
+    )
+    secrets: list[EnvName] = Field(
+        default_factory=list,
+        description="variables handed on from the submitting environment and never written down",
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
+        0, description="seed of everything random in the task"
+    )
+
+
+class TaskSpec(CommonSpec):
+    """One task: common fields here, those of its kind beside them."""
+
+    kind: str = Field(description="what sort of task this is; see 'runner kinds'")
+    depends_on: list[str] = Field(
+        default_factory=list,
+        description="tasks that must finish first; a reference ${tasks.NAME.outputs.NAME} implies it",
+    )
+
+
+class JobSpec(CommonSpec):
+    """A spec: a name, defaults for every task, and the tasks."""
+
+    name: Annotated[str, Field(pattern=NAME)] = Field(
+        description="the job's name: letters, digits, - and _"
+    )
+    workdir: str | None = Field(
+        None,
+        min_length=1,
+        description="folder of your own code, beside the spec; shipped to the workers. By default "
+        "the spec's own folder, where a task names a factory",
+    )
+    tasks: Annotated[dict[str, Any], Field(min_length=1)] = Field(
+        description="the tasks, by name; they run in the order of what they depend on"
+    )
+
+
+DEFAULTS = tuple(CommonSpec.model_fields)
+
+
+@cache
+def task_model(kind: str) -> type[TaskSpec]:
+    """The model of a task of that kind: common fields and the kind's own. Raises KeyError."""
+    found = kinds.find(kind)
+    model: type[TaskSpec] = create_model(
+        f"{kind.capitalize()}Task", __base__=(TaskSpec, found.params), __doc__=found.summary
+    )
+    return model

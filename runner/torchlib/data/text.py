@@ -1,0 +1,85 @@
+"""Text for language models: bytes, cut into blocks, the end of the text held out."""
+
+from __future__ import annotations
+
+import builtins
+import sysconfig
+from pathlib import Path
+
+import torch
+
+from runner.errors import TaskError
+from runner.torchlib.data.dataset import Dataset
+
+# What is taken out of a folder; a file that is named itself may be of any sort.
+_SUFFIXES = (".txt", ".md", ".rst", ".py", ".json", ".csv", ".html", ".c", ".h", ".cpp", ".rs")
+
+
+def read_text(path: Path) -> bytes:
+    """The bytes of a file, or of all text files below a folder in sorted order."""
+    if path.is_file():
+        return path.read_bytes()
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES)
+    if not files:
+        raise TaskError(f"{path} has no text files", hint=f"looked for {' '.join(_SUFFIXES)}")
+    return b"\n".join(file.read_bytes() for file in files if file.is_file())
+
+
+def stdlib(*, bytes: int = 2_000_000) -> builtins.bytes:
+    """The first ``bytes`` bytes of the interpreter's own modules, in the order of their names.
+
+    The same for one version of Python. Raises TaskError if there are fewer, or it carries none.
+    """
+    if not isinstance(bytes, int) or isinstance(bytes, bool) or bytes < 1:
+        raise TaskError(f"stdlib: bytes must be a whole number of at least 1, not {bytes!r}")
+    parts: list[builtins.bytes] = []
+    size = 0
+    for file in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
+        parts.append(file.read_bytes())
+        size += len(parts[-1])
+        if size >= bytes:
+            return b"".join(parts)[:bytes]
+    raise TaskError(
+        f"this interpreter's own modules have {size} bytes, and {bytes} were asked for",
+        hint="ask for fewer bytes",
+    )
+
+
+def from_text(text: bytes, *, block_size: int, test_fraction: float) -> Dataset:
+    """Blocks of ``block_size`` bytes that don't overlap, each with the bytes that follow its own.
+
+    The last ``test_fraction`` of the text is held out: blocks drawn from all over would be
+    surrounded by what was trained on. Raises TaskError if the text is too short for one block in
+    either part.
+    """
+    cut = len(text) - round(len(text) * test_fraction)
+    parts = [_blocks(text[:cut], block_size), _blocks(text[cut:], block_size)]
+    for part, blocks in zip(("training", "held-out"), parts, strict=True):
+        if not len(blocks[0]):
+            raise TaskError(
+                f"the {part} part of a text of {len(text)} bytes is shorter than one block of "
+                f"{block_size} bytes and the byte after it",
+                hint="give more text, or a smaller block_size",
+            )
+    (train_inputs, train_targets), (test_inputs, test_targets) = parts
+    return Dataset(
+        train_inputs=train_inputs,
+        train_targets=train_targets,
+        test_inputs=test_inputs,
+        test_targets=test_targets,
+        input_shape=(block_size,),
+        classes=tuple(str(value) for value in range(256)),
+        task="language",
+        preprocessing={"encoding": "bytes"},
+    )
+
+
+def _blocks(text: bytes, block_size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    count = max(0, (len(text) - 1) // block_size)
+    if not count:
+        return torch.empty(0, block_size), torch.empty(0, block_size)
+    # A bytearray, as a tensor needs memory that may be written to; both views share it.
+    values = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+    shape = (count, block_size)
+    size = count * block_size
+    return values[:size].view(shape), values[1 : size + 1].view(shape)

@@ -1,0 +1,151 @@
+"""How good, big and fast a model is, measured the same way for every model."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from runner.model import Metric
+from runner.torchlib.artifact import check_data, load, size_bytes
+from runner.torchlib.data.dataset import Dataset
+from runner.torchlib.layout import arrange, place
+from runner.torchlib.objectives import rows
+from runner.torchlib.threads import use_only
+
+_EVALUATION_BATCH = 256
+_THROUGHPUT_BATCH = 64
+_WARM_UP_CALLS = 10
+_LATENCY_CALLS = 200
+_THROUGHPUT_CALLS = 30
+# Calls are counted before they are timed; only a model too slow for the full count gets fewer.
+_BUDGET_S = 3.0
+_MIN_CALLS = 10
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Score:
+    """Mean cross-entropy in nats, and the part of targets whose class has the highest logit."""
+
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Speed:
+    """Milliseconds a call at batch 1 (median and 95th percentile); samples a second at batch 64."""
+
+    latency_p50_ms: float
+    latency_p95_ms: float
+    samples_per_s: float
+
+
+def evaluate(model: nn.Module, data: Dataset, *, device: str) -> Score:
+    """The score of ``model`` on the held-out part of ``data``, each target weighing the same.
+
+    The model runs in eval mode, and is left in the mode it was in.
+    """
+    was_training = model.training
+    layout = place(model, device)
+    model.eval()
+    loss = torch.zeros((), dtype=torch.float64, device=device)
+    correct = torch.zeros((), dtype=torch.int64, device=device)
+    with torch.inference_mode():
+        for inputs, targets in zip(
+            torch.split(data.test_inputs, _EVALUATION_BATCH),
+            torch.split(data.test_targets, _EVALUATION_BATCH),
+            strict=True,
+        ):
+            logits = rows(model(arrange(inputs.to(device), layout)))
+            expected = targets.to(device).flatten().long()
+            loss += functional.cross_entropy(logits, expected, reduction="sum")
+            correct += (logits.argmax(1) == expected).sum()
+    model.train(was_training)
+    count = data.test_targets.numel()
+    return Score(loss=loss.item() / count, accuracy=correct.item() / count)
+
+
+def benchmark(model: nn.Module, inputs: Tensor, *, threads: int, device: str) -> Speed:
+    """How fast ``model`` is on rows of ``inputs``, in eval mode and without gradients.
+
+    Latency is over 200 calls at batch 1, throughput over the median of 30 calls at batch 64, each
+    after ten calls to warm up and with ``threads`` threads. A model so slow that this would take
+    more than three seconds each gets fewer calls, ten at the least. Rows are repeated if there are
+    fewer than 64.
+    """
+    layout = place(model, device)
+    model.eval()
+    repeats = -(-_THROUGHPUT_BATCH // len(inputs))
+    batch = inputs.repeat(repeats, *([1] * (inputs.ndim - 1)))[:_THROUGHPUT_BATCH].to(device)
+    with torch.inference_mode(), use_only(threads):
+        alone = _call_seconds(model, arrange(batch[:1], layout), _LATENCY_CALLS)
+        together = _call_seconds(model, arrange(batch, layout), _THROUGHPUT_CALLS)
+    cuts = statistics.quantiles(alone, n=20, method="inclusive")
+    return Speed(
+        latency_p50_ms=1e3 * statistics.median(alone),
+        latency_p95_ms=1e3 * cuts[-1],
+        samples_per_s=_THROUGHPUT_BATCH / statistics.median(together),
+    )
+
+
+def count_parameters(model: nn.Module) -> int:
+    """The number of parameters; one that is used in two places counts once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def peak_memory_mb(device: str) -> float:
+    """The most memory held so far, in 1e6 bytes: by tensors on a GPU, else by the whole process."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Linux counts in KiB, macOS in bytes.
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+
+
+def measure_artifact(folder: Path, data: Dataset, *, threads: int, device: str) -> list[Metric]:
+    """Everything there is to measure of the model saved in ``folder``, loaded anew from there.
+
+    ``data`` is first standardised as the model's own was. Raises TaskError if the folder can't be
+    read, or ``data`` is not of the kind the model was made for.
+    """
+    loaded = load(folder)
+    check_data(loaded, data)
+    data = data.standardised_as(loaded.preprocessing)
+    model = loaded.model
+    score = evaluate(model, data, device=device)
+    speed = benchmark(model, data.test_inputs, threads=threads, device=device)
+    values = {
+        "test/loss": score.loss,
+        "test/accuracy": score.accuracy,
+        "size/model_mb": size_bytes(folder) / 1e6,
+        "size/parameters": count_parameters(model),
+        "latency/p50_ms": speed.latency_p50_ms,
+        "latency/p95_ms": speed.latency_p95_ms,
+        "throughput/samples_per_s": speed.samples_per_s,
+        "memory/peak_mb": peak_memory_mb(device),
+    }
+    return [Metric(name=name, value=value) for name, value in values.items()]
+
+
+def _call_seconds(model: nn.Module, inputs: Tensor, calls: int) -> list[float]:
+    warm_up = [_seconds(model, inputs) for _ in range(2)]
+    # Two slow calls are enough of a warm-up for a model that takes seconds.
+    if warm_up[-1] * calls <= _BUDGET_S:
+        warm_up += [_seconds(model, inputs) for _ in range(_WARM_UP_CALLS - 2)]
+    affordable = int(_BUDGET_S / max(1e-9, min(warm_up)))
+    return [_seconds(model, inputs) for _ in range(min(calls, max(_MIN_CALLS, affordable)))]
+
+
+def _seconds(model: nn.Module, inputs: Tensor) -> float:
+    started = time.perf_counter()
+    model(inputs)
+    if inputs.device.type != "cpu":
+        torch.accelerator.synchronize()
+    return time.perf_counter() - started

@@ -1,0 +1,31 @@
+"""A multi-layer perceptron: linear layers with ReLU between, on flattened inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from torch import nn
+
+from runner.torchlib.models.arguments import check_fraction, check_sizes
+
+
+def make(
+    *,
+    input_shape: tuple[int, ...],
+    num_classes: int,
+    hidden: Sequence[int] = (256, 128),
+    dropout: float = 0.0,
+) -> nn.Module:
+    """Hidden layers of the widths ``hidden``, each followed by ReLU and, if asked, dropout."""
+    check_sizes("mlp", "hidden", hidden)
+    check_fraction("mlp", "dropout", dropout)
+    layers: list[nn.Module] = [nn.Flatten()]
+    width = prod(input_shape)
+    for next_width in hidden:
+        layers += [nn.Linear(width, next_width), nn.ReLU()]
+        if dropout:
+            layers.append(nn.Dropout(dropout))
+        width = next_width
+    layers.append(nn.Linear(width, num_classes))
+    return nn.Sequential(*layers)

@@ -1,0 +1,51 @@
+"""What a training minimises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+from torch.nn import functional
+
+
+class Objective(Protocol):
+    """A loss, SUMMED over the targets of a batch, so that the loop can average over any window.
+
+    ``columns`` are tensors with one row a training sample that it needs besides the targets; the
+    loop gathers them with the batch. ``__call__`` gets the model's logits (samples, classes) or
+    (samples, block_size, classes), the inputs, the targets, and the batch's rows of ``columns``.
+    """
+
+    @property
+    def columns(self) -> tuple[Tensor, ...]:
+        """Further tensors with one row a training sample."""
+
+    def __call__(
+        self, logits: Tensor, inputs: Tensor, targets: Tensor, columns: tuple[Tensor, ...]
+    ) -> Tensor:
+        """The summed loss, a scalar."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CrossEntropy:
+    """Cross-entropy with the targets, which ``label_smoothing`` mixes with the uniform one."""
+
+    label_smoothing: float = 0.0
+    columns: tuple[Tensor, ...] = ()
+
+    def __call__(
+        self, logits: Tensor, inputs: Tensor, targets: Tensor, columns: tuple[Tensor, ...]
+    ) -> Tensor:
+        """The summed cross-entropy in nats."""
+        return functional.cross_entropy(
+            rows(logits),
+            targets.flatten(),
+            reduction="sum",
+            label_smoothing=self.label_smoothing,
+        )
+
+
+def rows(logits: Tensor) -> Tensor:
+    """Logits with one row a target: (samples x block_size, classes) for a language model."""
+    return logits if logits.ndim == 2 else logits.flatten(0, -2)

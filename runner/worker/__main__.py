@@ -1,0 +1,30 @@
+"""python -m runner.worker ORDER.json: one attempt, without Ray; records go to standard output."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from runner.worker.attempt import attempt
+from runner.worker.wire import order_from_json, record_to_json
+
+
+def main(arguments: list[str]) -> int:
+    """Carry out the order in the file named; 0 if it finished, 1 if it failed, 2 if it is no order."""
+    if len(arguments) != 1:
+        print("usage: python -m runner.worker ORDER.json", file=sys.stderr)
+        return 2
+    try:
+        order = order_from_json(Path(arguments[0]).read_bytes())
+    except (OSError, ValueError, TypeError) as error:
+        print(f"{arguments[0]} is not an order: {error}", file=sys.stderr)
+        return 2
+    status = "failed"
+    for record in attempt(order):
+        print(record_to_json(record), flush=True)
+        status = record.data.get("status", status)
+    return 0 if status == "finished" else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
