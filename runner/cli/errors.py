@@ -10,8 +10,8 @@ import click
 from runner.errors import Fault, PlanError, RunnerError, SpecError
 
 BUG = (
-    "\nThis is a bug in runner, not in your spec. Please report the lines above, with what you ran,"
-    " where you got runner from."
+    "\nThis is a bug in runner, not in your spec. Please report it to the project's issue tracker, "
+    "with the lines above and the command that printed them."
 )
 SOURCE_WIDTH = 100
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ class WarmCluster:
     started: float
     port: int
     token: str
+    mark: str
     folder: str
 
 
@@ -94,14 +94,16 @@ def resolve(given: str | None, environment: Mapping[str, str]) -> Address | None
             f"{origin} is '{text}'; expected host:port of the cluster's head",
             hint="the port that 'ray start --head' printed, 6379 unless chosen otherwise",
         )
-    address = Address(host=host, port=int(port), origin=origin)
+    reach(host, int(port), origin)
+    return Address(host=host, port=int(port), origin=origin)
+
+
+def reach(host: str, port: int, origin: str) -> None:
+    """Raises ClusterError if nothing listens at ``host:port``, within three seconds."""
     try:
-        socket.create_connection((host, int(port)), timeout=REACH_TIMEOUT_S).close()
+        socket.create_connection((host, port), timeout=REACH_TIMEOUT_S).close()
     except OSError as error:
         raise ClusterError(
-            f"nothing answers at {address} (from {origin}): {os.strerror(error.errno or 0)}"
-            if error.errno
-            else f"nothing answers at {address} (from {origin}): {error}",
+            f"nothing answers at {host}:{port} (from {origin}): {error.strerror or error}",
             hint="is the cluster up, and can this machine reach it?",
         ) from None
-    return address

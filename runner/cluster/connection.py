@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.cluster import reaper
-from runner.cluster.address import Address
+from runner.cluster.address import Address, reach
 from runner.cluster.machine import FAMILIES, OBJECT_STORE_BYTES
 from runner.errors import ClusterError
 from runner.model import Accelerator, Inventory, Node
@@ -26,8 +26,9 @@ _OWN = ("CPU", "memory", "object_store_memory", *FAMILIES)
 
 # Set before Ray starts anything: loopback only, no usage reports, and the worker's threads sleep
 # rather than spin while they wait, since tasks share the cores.
+LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 EMBEDDED_ENVIRONMENT = {
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    LOOPBACK_ONLY: "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
     "OMP_WAIT_POLICY": "PASSIVE",
@@ -41,10 +42,14 @@ def connected(address: Address) -> Iterator[str]:
 
     Raises ClusterError where it refuses or speaks another version.
     """
-    if address.token is not None:
+    if address.token is not None:  # the cluster of 'runner up', which keeps to loopback
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": address.token}
+        os.environ |= {LOOPBACK_ONLY: "0"}
     import ray
+    from ray._private.services import resolve_ip_for_localhost
 
+    # Ray replaces a loopback address by the machine's own, and then tries for minutes.
+    reach(resolve_ip_for_localhost(address.host), address.port, address.origin)
     try:
         with _own_signals():
             ray.init(address=str(address), log_to_driver=False, logging_level="ERROR")

@@ -31,6 +31,7 @@ class Worker:
         import ray
 
         from runner.worker.attempt import attempt
+        from runner.worker.log import log_line
 
         order = order_from_json(order_text)
         os.environ |= secrets
@@ -41,6 +42,8 @@ class Worker:
         for record in attempt(order):
             if record.event == "attempt_running":
                 record = replace(record, data={**record.data, "node_id": node})
+            if (line := log_line(record)) is not None:
+                print(line, flush=True)  # goes to the attempt's log
             yield record_to_json(record)
 
 

@@ -19,7 +19,6 @@ Factory = Annotated[
     str,
     Field(
         pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$",
-        description="your own function, as package.module:function",
     ),
 ]
 ArtifactPath = Annotated[
@@ -38,7 +37,11 @@ class ModelParams(Parameters):
     name: Literal["mlp", "convnet", "resnet", "vit", "gpt"] | None = Field(
         None, description="a built-in architecture"
     )
-    factory: Factory | None = None
+    factory: Factory | None = Field(
+        None,
+        description="your own function, as package.module:function; gets args, and input_shape and "
+        "num_classes where it takes them; returns a torch.nn.Module",
+    )
     args: dict[str, Any] = Field(
         default_factory=dict, description="arguments of the architecture or of the factory"
     )
@@ -62,7 +65,11 @@ class DataParams(Parameters):
     format: Literal["csv", "parquet", "npz", "images", "text"] | None = Field(
         None, description="what the path holds; by default told from its name"
     )
-    factory: Factory | None = None
+    factory: Factory | None = Field(
+        None,
+        description="your own function, as package.module:function; gets args and returns the "
+        "arrays x_train, y_train, x_test, y_test",
+    )
     args: dict[str, Any] = Field(
         default_factory=dict, description="arguments of the set or of the factory"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from runner.model import Accelerator, Node, Resources
 
 RAY_RESOURCE = {"gpu": "GPU", "tpu": "TPU", "npu": "NPU"}
@@ -25,20 +27,57 @@ def offered(node: Node, wanted: Accelerator) -> float:
     )
 
 
-def lacks(node: Node, asked: Resources, accelerator: Accelerator | None) -> list[str]:
-    """What keeps the task off this node, one phrase a resource; empty where it fits."""
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """A resource of which a node has too little: what is asked for, and amounts in its unit."""
+
+    asked: str
+    has: float
+    unit: str = ""
+    beside: str = ""
+
+    def amount(self, value: float) -> str:
+        """An amount with its unit."""
+        return f"{value:.3g}{self.unit}"
+
+
+def lacks(node: Node, asked: Resources, accelerator: Accelerator | None) -> list[Lack]:
+    """What keeps the task off this node, resource by resource; empty where it fits."""
     found = []
     if accelerator is not None and offered(node, accelerator) < accelerator.count:
-        has = offered(node, accelerator)
         others = [str(d) for d in node.accelerators if d.family == accelerator.family]
-        beside = f" (it has {', '.join(others)})" if accelerator.type and others else ""
-        found.append(f"{accelerator}, it offers {has:g}{beside}")
+        beside = f" (but {', '.join(others)})" if accelerator.type and others else ""
+        found.append(Lack(str(accelerator), offered(node, accelerator), beside=beside))
     if node.cpus < asked.cpus:
-        found.append(f"cpus:{asked.cpus:g}, it offers {node.cpus:g}")
+        found.append(Lack(f"cpus:{asked.cpus:g}", node.cpus))
     if asked.memory_bytes is not None and node.memory_bytes < asked.memory_bytes:
-        found.append(f"memory:{asked.memory_bytes / 1e9:.3g}GB, "
-                     f"it offers {node.memory_bytes / 1e9:.3g}GB")  # fmt: skip
+        wanted = f"memory:{asked.memory_bytes / 1e9:.3g}GB"
+        found.append(Lack(wanted, node.memory_bytes / 1e9, unit="GB"))
     return found
+
+
+def explained(nodes: tuple[Node, ...], asked: Resources) -> list[str]:
+    """For every node and alternative, what is asked for, what the node has, and the most there is."""
+    lines = []
+    for accelerator in asked.accelerators:
+        missing = {node.name: lacks(node, asked, accelerator) for node in nodes}
+        for node in nodes:
+            for lack in missing[node.name]:
+                most = max(_has(each, lack.asked, accelerator) for each in nodes)
+                what = "node type " if node.count_max is not None else ""
+                lines.append(
+                    f"asks for {lack.asked}, {what}{node.name} has {lack.amount(lack.has)}"
+                    f"{lack.beside}; the largest offers {lack.amount(most)}"
+                )
+    return list(dict.fromkeys(lines))
+
+
+def _has(node: Node, wanted: str, accelerator: Accelerator | None) -> float:
+    if wanted.startswith("cpus:"):
+        return node.cpus
+    if wanted.startswith("memory:"):
+        return node.memory_bytes / 1e9
+    return offered(node, accelerator) if accelerator else 0.0
 
 
 def asks(asked: Resources) -> str:

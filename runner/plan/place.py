@@ -14,7 +14,7 @@ from runner.model import (
     Task,
 )
 from runner.plan.arithmetic import batches
-from runner.plan.offers import asks, demand, lacks, nearest
+from runner.plan.offers import asks, demand, explained, lacks, nearest
 
 DEVICES = {"gpu": "cuda", "tpu": "tpu", "npu": "npu"}
 
@@ -111,17 +111,12 @@ def _placement(
 
 
 def _misfit(task: Task, inventory: Inventory) -> Misfit:
-    lines = []
-    for accelerator in task.resources.accelerators:
-        for node in inventory.nodes:
-            missing = lacks(node, task.resources, accelerator)
-            kind = "node type " if node.count_max is not None else "node "
-            lines.append(f"{kind}{node.name} lacks {'; '.join(missing)}")
+    lines = explained(inventory.nodes, task.resources)
     if not inventory.nodes:
-        lines.append(f"{inventory.source} has no nodes")
+        lines = [f"{inventory.source} has no nodes"]
     return Misfit(
         task=task.name,
         asks=asks(task.resources),
-        lacks=tuple(dict.fromkeys(lines)),
+        lacks=tuple(lines),
         nearest=nearest(inventory.nodes, task.resources),
     )

@@ -54,7 +54,7 @@ def load(
     faults += overriding.apply(document, overrides, environment)
     head, wrong = _check_head(document, faults)
     specs = _check_tasks(document, wrong, faults)
-    edges = _check_references(document, specs, faults)
+    edges = _check_references(document, faults)
     _check_cycles(document, edges, faults)
     params = {name: _params(spec) for name, spec in specs.items()}
     workdir = _workdir(document, params, folder, faults)
@@ -186,9 +186,7 @@ def _strings(data: Any, path: Path) -> Iterator[tuple[Path, str]]:
             yield from _strings(value, (*path, index))
 
 
-def _check_references(
-    document: Document, specs: Mapping[str, TaskSpec], faults: list[Fault]
-) -> dict[str, dict[str, Path]]:
+def _check_references(document: Document, faults: list[Fault]) -> dict[str, dict[str, Path]]:
     """For each task the tasks it depends on, with the place that says so."""
     tasks = document.data.get("tasks")
     tasks = tasks if isinstance(tasks, dict) else {}
@@ -214,20 +212,28 @@ def _check_references(
                         f"no task is called '{name}'{did_you_mean(name, tasks)}"))  # fmt: skip
                     continue
                 edges[str(path[1])].setdefault(name, path)
-                outputs = find(specs[name].kind).outputs if name in specs else None
-                if outputs is not None and output not in outputs:
+                kind = _kind_of(tasks[name])
+                if kind is not None and output not in find(kind).outputs:
                     faults.append(place.fault(
-                        f"the task '{name}' (kind {specs[name].kind}) has no output '{output}'"
-                        + (did_you_mean(output, outputs) if outputs else "; it has none")))  # fmt: skip
-    for name, spec in specs.items():
-        for index, other in enumerate(spec.depends_on):
+                        f"the task '{name}' (kind {kind}) has no output '{output}'"
+                        + (did_you_mean(output, find(kind).outputs) or "; it has none")))  # fmt: skip
+    for name, task in tasks.items():
+        others = task.get("depends_on") if isinstance(task, dict) else None
+        for index, other in enumerate(others if isinstance(others, list) else []):
             path = ("tasks", name, "depends_on", index)
+            if not isinstance(other, str):
+                continue  # a fault already
             if other not in tasks:
                 faults.append(document.place(path).fault(
                     f"no task is called '{other}'{did_you_mean(other, tasks)}"))  # fmt: skip
             else:
                 edges[name].setdefault(other, path)
     return edges
+
+
+def _kind_of(task: Any) -> str | None:
+    kind = task.get("kind") if isinstance(task, dict) else None
+    return kind if isinstance(kind, str) and kind in KINDS else None
 
 
 def _check_cycles(

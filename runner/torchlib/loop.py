@@ -15,7 +15,7 @@ from runner.model import Metric, Progress
 from runner.torchlib.batches import derive_seed, epoch_windows
 from runner.torchlib.data.dataset import Dataset
 from runner.torchlib.layout import place
-from runner.torchlib.measure import evaluate
+from runner.torchlib.measure import score
 from runner.torchlib.objectives import Objective
 from runner.torchlib.optimizers import Schedule
 from runner.torchlib.stopwatch import Stopwatch
@@ -77,8 +77,7 @@ def fit(
     step = timed_samples = timed_steps = 0
     for epoch in range(epochs):
         model.train()
-        # For dropout: the randomness of an epoch does not depend on what ran before it.
-        torch.manual_seed(derive_seed(seed, "model", epoch))
+        _seed_model(derive_seed(seed, "model", epoch), device)
         watch.start()
         for window in epoch_windows(
             columns,
@@ -134,7 +133,7 @@ def fit(
                 break
         watch.pause()
         if (epoch + 1) % evaluation_interval == 0 or step == total_steps:
-            yield from _evaluation(model, data, device=device, step=step)
+            yield from _evaluate(model, data, device=device, layout=layout, step=step)
     yield Metric(name="train/samples_per_s", value=timed_samples / watch.seconds)
     yield Metric(name="train/step_ms", value=1e3 * watch.seconds / timed_steps)
 
@@ -171,15 +170,27 @@ class _Losses:
         self._targets = 0
 
 
-def _evaluation(model: nn.Module, data: Dataset, *, device: str, step: int) -> Iterator[Metric]:
-    score = evaluate(model, data, device=device)
-    if not math.isfinite(score.loss):
+def _seed_model(seed: int, device: str) -> None:
+    # For dropout: the randomness of an epoch depends on nothing that ran before it.
+    if torch.device(device).type == "cpu":
+        # torch.manual_seed also prepares every accelerator there might be, which takes as long as
+        # a step of a small model.
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
+
+
+def _evaluate(
+    model: nn.Module, data: Dataset, *, device: str, layout: torch.memory_format, step: int
+) -> Iterator[Metric]:
+    held_out = score(model, data, device=device, layout=layout)
+    if not math.isfinite(held_out.loss):
         raise TaskError(
-            f"the loss on the held-out data was {score.loss} after step {step}",
+            f"the loss on the held-out data was {held_out.loss} after step {step}",
             hint="lower the learning rate, or add warmup_steps or max_grad_norm",
         )
-    yield Metric(name="test/loss", value=score.loss, step=step)
-    yield Metric(name="test/accuracy", value=score.accuracy, step=step)
+    yield Metric(name="test/loss", value=held_out.loss, step=step)
+    yield Metric(name="test/accuracy", value=held_out.accuracy, step=step)
 
 
 def _check_logits(logits: Tensor, targets: Tensor, classes: int) -> None:

@@ -52,8 +52,12 @@ def evaluate(model: nn.Module, data: Dataset, *, device: str) -> Score:
 
     The model runs in eval mode, and is left in the mode it was in.
     """
+    return score(model, data, device=device, layout=place(model, device))
+
+
+def score(model: nn.Module, data: Dataset, *, device: str, layout: torch.memory_format) -> Score:
+    """As ``evaluate``, for a model that ``place`` has put on ``device`` and into ``layout``."""
     was_training = model.training
-    layout = place(model, device)
     model.eval()
     loss = torch.zeros((), dtype=torch.float64, device=device)
     correct = torch.zeros((), dtype=torch.int64, device=device)

@@ -12,7 +12,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,9 @@ from runner.errors import TaskError
 OptimizerName = Literal["adamw", "adam", "sgd"]
 ScheduleName = Literal["constant", "linear", "cosine"]
 
+_AdamTensors: TypeAlias = tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]
+_SGDTensors: TypeAlias = tuple[list[Tensor], list[Tensor]]
+
 # The method below its decorator, which does nothing but import torch._dynamo to switch it off.
 _add_param_group: Callable[[Optimizer, dict[str, Any]], None] = inspect.unwrap(
     Optimizer.add_param_group
@@ -32,85 +35,131 @@ _add_param_group: Callable[[Optimizer, dict[str, Any]], None] = inspect.unwrap(
 class FusedAdam(torch.optim.Adam):
     """Adam (Kingma and Ba 2015) or, decoupled, AdamW (Loshchilov and Hutter 2019), fused."""
 
+    _gathered: list[_AdamTensors] | None = None
+
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds parameters with settings of their own."""
+        self._gathered = None
         _add_param_group(self, param_group)
 
-    @torch.no_grad()
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._gathered = None
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Updates every parameter that has a gradient."""
-        for group in self.param_groups:
-            parameters, gradients = _with_gradients(group)
-            if not parameters:
-                continue
-            states = [self.state[parameter] for parameter in parameters]
-            if not states[-1] or not all(states):
-                self._init_group(group, [], [], [], [], [], [])  # type: ignore[no-untyped-call]
-            steps = [state["step"] for state in states]
-            torch._foreach_add_(steps, 1)
-            update = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
-            beta1, beta2 = group["betas"]
-            update(
-                parameters,
-                gradients,
-                [state["exp_avg"] for state in states],
-                [state["exp_avg_sq"] for state in states],
-                [],
-                steps,
-                lr=group["lr"],
-                beta1=beta1,
-                beta2=beta2,
-                weight_decay=group["weight_decay"],
-                eps=group["eps"],
-                amsgrad=False,
-                maximize=False,
-            )
+        if self._gathered is None:
+            self._gathered = [self._gather(group) for group in self.param_groups]
+        with torch.no_grad():
+            for group, tensors in zip(self.param_groups, self._gathered, strict=True):
+                lists, gradients = _with_gradients(tensors)
+                parameters, averages, squares, steps = lists
+                torch._foreach_add_(steps, 1)
+                beta1, beta2 = group["betas"]
+                adamw = group["decoupled_weight_decay"]
+                (torch._fused_adamw_ if adamw else torch._fused_adam_)(
+                    parameters,
+                    gradients,
+                    averages,
+                    squares,
+                    [],
+                    steps,
+                    lr=group["lr"],
+                    beta1=beta1,
+                    beta2=beta2,
+                    weight_decay=group["weight_decay"],
+                    eps=group["eps"],
+                    amsgrad=False,
+                    maximize=False,
+                )
+
+    # torch.optim wraps a step in a profiler range and a search for hooks unless this says that it
+    # has: as long again as the work of the step itself for a small model.
+    step.hooked = True  # type: ignore[attr-defined]
+
+    def _gather(self, group: dict[str, Any]) -> _AdamTensors:
+        for parameter in group["params"]:
+            state = self.state[parameter]
+            if not state:
+                state["step"] = torch.zeros((), device=parameter.device)
+            for name in ("exp_avg", "exp_avg_sq"):
+                state[name] = _like(parameter, state.get(name))
+        states = [self.state[parameter] for parameter in group["params"]]
+        averages, squares, steps = (
+            [state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step")
+        )
+        return group["params"], averages, squares, steps
 
 
 class FusedSGD(torch.optim.SGD):
     """Stochastic gradient descent with momentum, fused."""
 
+    _gathered: list[_SGDTensors] | None = None
+
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds parameters with settings of their own."""
+        self._gathered = None
         _add_param_group(self, param_group)
 
-    @torch.no_grad()
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._gathered = None
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Updates every parameter that has a gradient."""
-        for group in self.param_groups:
-            parameters, gradients = _with_gradients(group)
-            if not parameters:
-                continue
-            momenta: list[Tensor] = []
-            is_first_step = False
-            if group["momentum"]:
-                is_first_step = "momentum_buffer" not in self.state[parameters[0]]
-                for parameter in parameters:
-                    state = self.state[parameter]
-                    if "momentum_buffer" not in state:
-                        state["momentum_buffer"] = torch.zeros_like(parameter)
-                    momenta.append(state["momentum_buffer"])
-            torch._fused_sgd_(
-                parameters,
-                gradients,
-                momenta,
-                weight_decay=group["weight_decay"],
-                momentum=group["momentum"],
-                lr=group["lr"],
-                dampening=0.0,
-                nesterov=False,
-                maximize=False,
-                is_first_step=is_first_step,
-            )
+        if self._gathered is None:
+            self._gathered = [self._gather(group) for group in self.param_groups]
+        with torch.no_grad():
+            for group, tensors in zip(self.param_groups, self._gathered, strict=True):
+                lists, gradients = _with_gradients(tensors)
+                parameters, momenta = lists
+                torch._fused_sgd_(
+                    parameters,
+                    gradients,
+                    momenta if group["momentum"] else [],
+                    weight_decay=group["weight_decay"],
+                    momentum=group["momentum"],
+                    lr=group["lr"],
+                    dampening=0.0,
+                    nesterov=False,
+                    maximize=False,
+                    # Momentum starts at zero here, which makes the first step like any other.
+                    is_first_step=False,
+                )
+
+    step.hooked = True  # type: ignore[attr-defined]
+
+    def _gather(self, group: dict[str, Any]) -> _SGDTensors:
+        for parameter in group["params"]:
+            state = self.state[parameter]
+            state["momentum_buffer"] = _like(parameter, state.get("momentum_buffer"))
+        momenta = [self.state[parameter]["momentum_buffer"] for parameter in group["params"]]
+        return group["params"], momenta
 
 
-def _with_gradients(group: dict[str, Any]) -> tuple[list[Tensor], list[Tensor]]:
-    parameters: list[Tensor] = group["params"]
-    gradients = [parameter.grad for parameter in parameters]
+def _like(parameter: Tensor, state: Tensor | None) -> Tensor:
+    """``state``, zeros if there is none, laid out in memory as ``parameter`` is.
+
+    The fused kernels of the CPU walk through raw memory and check no strides (torch 2.13): with a
+    state restored in another layout they would update each weight with another one's moments.
+    """
+    if state is None:
+        return torch.zeros_like(parameter)
+    return (
+        state if state.stride() == parameter.stride() else torch.empty_like(parameter).copy_(state)
+    )
+
+
+def _with_gradients(tensors: tuple[list[Tensor], ...]) -> tuple[list[list[Tensor]], list[Tensor]]:
+    gradients = [parameter.grad for parameter in tensors[0]]
     found = [gradient for gradient in gradients if gradient is not None]
-    if len(found) == len(parameters):
-        return parameters, found
-    return [parameter for parameter in parameters if parameter.grad is not None], found
+    if len(found) == len(gradients):
+        return list(tensors), found
+    kept = [
+        [tensor for tensor, gradient in zip(each, gradients, strict=True) if gradient is not None]
+        for each in tensors
+    ]
+    return kept, found
 
 
 def make_optimizer(

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
 from runner.errors import TaskError
 from runner.torchlib.models.arguments import check_fraction, check_image, check_size, check_sizes
+
+
+class FlattenByPixel(nn.Module):
+    """Images as rows, pixel by pixel and not channel by channel as nn.Flatten does.
+
+    That is the order of channels-last memory, so neither the rows nor the gradient that comes back
+    are copied, and the pooling below gets a gradient in the layout that its fast kernel needs.
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(samples, channels, height, width) to (samples, height x width x channels)."""
+        return images.permute(0, 2, 3, 1).flatten(1)
 
 
 def make(
@@ -49,7 +61,7 @@ def make(
             f"{input_shape[1]}x{input_shape[2]} pixels",
             hint="give fewer channels, or a larger pool_every",
         )
-    layers.append(nn.Flatten())
+    layers.append(FlattenByPixel())
     features = depth * height * width
     if hidden:
         layers += [nn.Linear(features, hidden), nn.ReLU(inplace=True)]

@@ -1,0 +1,198 @@
+"""Distillation beside the tutorial loops, and what the teacher is worth.
+
+Speed: python benchmarks/distillation.py
+A convnet of 1.85 M parameters teaches one of 0.12 M on mnist5k, on one thread, in turns: runner,
+which runs the teacher once over the data and reuses its logits; the tutorial loop with the teacher
+inside the graph (its gradients are computed, and thrown away); and that loop with the teacher
+under no_grad. Same students, batches and optimizer; the losses must agree. Only training steps
+count; what filling the cache costs is stated beside them.
+
+Accuracy: python benchmarks/distillation.py --accuracy
+The students of jobs/distill.yaml with and without their teacher, the mean over five seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset
+from training_loop import SameOrder
+
+from runner.model import Metric
+from runner.torchlib import data
+from runner.torchlib.data import Dataset
+from runner.torchlib.distillation import Distillation, teacher_logits
+from runner.torchlib.loop import count_steps, fit
+from runner.torchlib.measure import count_parameters, evaluate
+from runner.torchlib.models import build
+from runner.torchlib.objectives import CrossEntropy, Objective
+from runner.torchlib.optimizers import make_optimizer, make_schedule
+
+BATCH = 64
+LEARNING_RATE = 1e-3
+TEMPERATURE = 3.0
+ALPHA = 0.7
+ROUNDS = 5
+STEPS = 20
+STUDENT = {"channels": [8, 16, 32, 32], "hidden": 64}
+
+
+def tutorial(
+    student: nn.Module, dataset: Dataset, *, teacher: nn.Module, in_graph: bool
+) -> list[float]:
+    """The losses of one epoch of the loop that every introduction to distillation shows."""
+    samples = TensorDataset(dataset.train_inputs, dataset.train_targets)
+    loader = DataLoader(samples, batch_size=BATCH, sampler=SameOrder(len(samples)))
+    optimizer = torch.optim.Adam(student.parameters(), lr=LEARNING_RATE)
+    student.train()
+    losses = []
+    for inputs, targets in loader:
+        with nullcontext() if in_graph else torch.no_grad():
+            answers = teacher(inputs)
+        logits = student(inputs)
+        soft = functional.kl_div(
+            functional.log_softmax(logits / TEMPERATURE, dim=1),
+            functional.softmax(answers / TEMPERATURE, dim=1),
+            reduction="batchmean",
+        )
+        hard = functional.cross_entropy(logits, targets)
+        loss = ALPHA * TEMPERATURE**2 * soft + (1 - ALPHA) * hard
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    return torch.stack(losses).tolist()
+
+
+def train(
+    model: nn.Module,
+    dataset: Dataset,
+    *,
+    objective: Objective,
+    epochs: int,
+    batch: int,
+    learning_rate: float,
+    optimizer_name: str,
+    weight_decay: float = 0.0,
+    seed: int = 0,
+) -> list[float]:
+    """Trains with runner's loop; the points of ``train/loss``."""
+    optimizer = make_optimizer(
+        model.parameters(),
+        name=optimizer_name,  # type: ignore[arg-type]
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+    )
+    steps = count_steps(len(dataset.train_inputs), global_batch_size=batch, epochs=epochs)
+    events = fit(
+        model,
+        dataset,
+        objective=objective,
+        optimizer=optimizer,
+        schedule=make_schedule(optimizer, total_steps=steps),
+        global_batch_size=batch,
+        seed=seed,
+    )
+    return [e.value for e in events if isinstance(e, Metric) and e.name == "train/loss"]
+
+
+def compare_speed() -> None:
+    """Prints the table of rates."""
+    dataset = data.load(name="mnist5k")
+    make = partial(build, name="convnet", input_shape=dataset.input_shape, num_classes=10)
+    teacher, student = make(), make(args=STUDENT)
+    one_epoch = partial(train, epochs=1, batch=BATCH, learning_rate=LEARNING_RATE)
+    one_epoch(teacher, dataset, objective=CrossEntropy(), optimizer_name="adam")
+    teacher.eval()
+    # The tutorial loops get it as a tutorial has it, in PyTorch's default layout.
+    plain_teacher = copy.deepcopy(teacher).to(memory_format=torch.contiguous_format)
+
+    started = time.process_time()
+    logits = teacher_logits(teacher, dataset.train_inputs, device="cpu")
+    cache_s = time.process_time() - started
+    # Few steps suffice where one takes a quarter of a second; the held-out part is not looked at.
+    few = replace(
+        dataset,
+        train_inputs=dataset.train_inputs[: STEPS * BATCH],
+        train_targets=dataset.train_targets[: STEPS * BATCH],
+        test_inputs=dataset.test_inputs[:1],
+        test_targets=dataset.test_targets[:1],
+    )
+    objective = Distillation(
+        temperature=TEMPERATURE, alpha=ALPHA, columns=(logits[: STEPS * BATCH],)
+    )
+    loops: dict[str, Callable[[nn.Module, Dataset], list[float]]] = {
+        "tutorial, teacher in the graph": partial(tutorial, teacher=plain_teacher, in_graph=True),
+        "tutorial, teacher under no_grad": partial(tutorial, teacher=plain_teacher, in_graph=False),
+        "runner, cached logits": partial(one_epoch, objective=objective, optimizer_name="adam"),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in loops}
+    losses: dict[str, list[float]] = {}
+    for _ in range(ROUNDS):
+        for name, loop in loops.items():
+            fresh = copy.deepcopy(student)
+            cpu = time.process_time()
+            losses[name] = loop(fresh, few)
+            seconds[name].append(time.process_time() - cpu)
+    ours = losses["runner, cached logits"]
+    for name, theirs in losses.items():
+        worst = max(abs(a - b) / b for a, b in zip(ours, theirs, strict=True))
+        assert worst < 1e-2, f"{name}: losses differ by {worst:.1%}"
+    rates = {name: STEPS * BATCH / statistics.median(each) for name, each in seconds.items()}
+    print(f"torch {torch.__version__}, 1 thread, batch {BATCH}, median of {ROUNDS} rounds")
+    print(
+        f"teacher {count_parameters(teacher):,} parameters, student {count_parameters(student):,}; "
+        f"cache of {logits.numel() * 4 / 1e6:.2f} MB filled in {cache_s:.1f} CPU-s\n"
+    )
+    print("| loop | samples/CPU-s | runner is |\n|---|---|---|")
+    for name, rate in rates.items():
+        print(f"| {name} | {rate:,.0f} | {rates['runner, cached logits'] / rate:.2f}x |")
+
+
+def compare_accuracy(seeds: int = 5) -> None:
+    """Prints the test accuracies of teacher, student, and student without teacher."""
+    dataset = data.load(name="digits")
+    make = partial(build, name="mlp", input_shape=dataset.input_shape, num_classes=10)
+    settings = partial(
+        train, batch=128, learning_rate=2e-3, optimizer_name="adamw", weight_decay=0.01
+    )
+    print("| seed | teacher | student, distilled | student, alone |\n|---|---|---|---|")
+    rows = []
+    for seed in range(seeds):
+        teacher = make(args={"hidden": [512, 512]}, seed=seed)
+        settings(teacher, dataset, objective=CrossEntropy(), epochs=15, seed=seed)
+        logits = teacher_logits(teacher, dataset.train_inputs, device="cpu")
+        distillation = Distillation(temperature=TEMPERATURE, alpha=ALPHA, columns=(logits,))
+        row = [evaluate(teacher, dataset, device="cpu").accuracy]
+        for objective in (distillation, CrossEntropy()):
+            student = make(args={"hidden": [32]}, seed=seed)
+            settings(student, dataset, objective=objective, epochs=30, seed=seed)
+            row.append(evaluate(student, dataset, device="cpu").accuracy)
+        rows.append(row)
+        print(f"| {seed} | {' | '.join(f'{value:.4f}' for value in row)} |", flush=True)
+    means = (statistics.mean(column) for column in zip(*rows, strict=True))
+    print(f"| mean | {' | '.join(f'{value:.4f}' for value in means)} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--accuracy", action="store_true", help="compare accuracies, not speed")
+    torch.set_num_threads(1)
+    if parser.parse_args().accuracy:
+        compare_accuracy()
+    else:
+        compare_speed()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""runner cancel RUN"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from runner.cli.options import storage_option
+from runner.errors import UsageError
+
+WAIT_S = 15.0
+
+
+@click.command()
+@click.argument("run")
+@storage_option
+def command(run: str, storage: Path) -> None:
+    """Ask RUN to end early: its workers are ended, and it is marked cancelled."""
+    from runner.runs.finding import driver_alive, find
+
+    folder = find(run, storage)
+
+    def status() -> str | None:
+        records = folder.records()
+        ended = [r.data["status"] for r in records if r.event == "run_ended"]
+        if ended:
+            return str(ended[-1])
+        return None if driver_alive(records) else "lost"
+
+    before = status()
+    if before is not None:
+        raise UsageError(f"{folder.run} is not running: it is {before}")
+    folder.request_cancel()
+    deadline = time.monotonic() + WAIT_S
+    while status() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    click.echo(f"{folder.run}  {status() or 'asked to end; its driver has not done so yet'}")

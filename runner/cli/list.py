@@ -1,0 +1,51 @@
+"""runner list"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from runner.cli.options import json_option, storage_option
+
+
+@click.command()
+@storage_option
+@json_option
+@click.option("-n", "count", default=20, show_default=True, type=click.IntRange(1), help="At most.")
+def command(storage: Path, as_json: bool, count: int) -> None:
+    """List the runs in storage, the newest first."""
+    from runner.report.format import duration, moment
+    from runner.report.summary import document
+    from runner.runs.finding import all_runs
+    from runner.runs.reporting import report_of
+
+    rows: list[tuple[str, ...]] = []
+    found: list[dict[str, object]] = []
+    for folder in all_runs(storage)[:count]:
+        report = report_of(folder)
+        full = document(report)
+        found.append(
+            {key: full[key] for key in ("run", "job", "status", "started", "ended", "duration_s")}
+            | {"run": folder.run, "tasks": {task.name: task.status for task in report.tasks}}
+        )
+        done = sum(task.status == "finished" for task in report.tasks)
+        rows.append(
+            (
+                folder.run,
+                report.status,
+                f"{done}/{len(report.tasks)} tasks",
+                moment(report.started_s),
+                duration(report.duration_s),
+            )
+        )
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    if not rows:
+        click.echo(f"no runs in {storage}")
+    widths = [max(len(row[column]) for row in rows) for column in range(5)] if rows else []
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())

@@ -1,0 +1,75 @@
+"""runner logs [RUN] [TASK]"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from runner.cli.options import run_argument, storage_option
+from runner.errors import RunNotFoundError
+
+if TYPE_CHECKING:
+    from runner.runs.folder import RunFolder
+
+POLL_S = 0.3
+
+
+@click.command()
+@run_argument
+@click.argument("task", required=False)
+@click.option("-f", "--follow", is_flag=True, help="Go on as lines are written, until the run ends.")
+@storage_option
+def command(run: str, task: str | None, follow: bool, storage: Path) -> None:
+    """Print the logs of RUN's tasks, or of TASK alone: what they and their libraries printed."""
+    from runner.runs.finding import find
+    from runner.spec.suggest import did_you_mean
+
+    folder = find(run, storage)
+    names = [planned.task.name for planned in folder.plan().tasks]
+    if task is not None and task not in names:
+        raise RunNotFoundError(f"{folder.run} has no task '{task}'{did_you_mean(task, names)}")
+    shown = _Shown(folder, [task] if task else names, sys.stdout)
+    shown.print_new()
+    while follow and not _over(folder):
+        time.sleep(POLL_S)
+        shown.print_new()
+    if follow:
+        shown.print_new()
+
+
+def _over(folder: RunFolder) -> bool:
+    from runner.runs.finding import driver_alive
+
+    records = folder.records()
+    return any(record.event == "run_ended" for record in records) or not driver_alive(records)
+
+
+class _Shown:
+    """What of each log has been printed; several logs are told apart by a heading."""
+
+    def __init__(self, folder: RunFolder, tasks: list[str], stream: object) -> None:
+        self.folder, self.tasks = folder, tasks
+        self.offsets: dict[Path, int] = {}
+        self.current: Path | None = None
+
+    def print_new(self) -> None:
+        for task in self.tasks:
+            logs = (self.folder.path / task).glob("*/log.txt")
+            for log in sorted(logs, key=lambda path: int(path.parent.name)):
+                self._print(task, log)
+
+    def _print(self, task: str, log: Path) -> None:
+        with log.open("rb") as file:
+            file.seek(self.offsets.get(log, 0))
+            data = file.read()
+        if not data:
+            return
+        self.offsets[log] = self.offsets.get(log, 0) + len(data)
+        if self.current != log and (len(self.tasks) > 1 or log.parent.name != "1"):
+            click.echo(f"==> {task}, attempt {log.parent.name} <==")
+        self.current = log
+        click.echo(data.decode("utf-8", "replace"), nl=False)

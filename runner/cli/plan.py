@@ -1,0 +1,90 @@
+"""runner plan FILE"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from runner.cli.options import address_option, file_argument, json_option, set_option
+from runner.errors import UsageError
+from runner.model import Batches, Plan
+
+
+@click.command()
+@file_argument
+@set_option
+@address_option
+@click.option(
+    "--cluster",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Plan for the node types of a Ray cluster-launcher file instead of a cluster that is up.",
+)
+@json_option
+def command(
+    file: Path,
+    overrides: tuple[str, ...],
+    address: str | None,
+    cluster: Path | None,
+    as_json: bool,
+) -> None:
+    """Show where each task of FILE would run, and why. Nothing is started.
+
+    What is shown is what 'submit' carries out. Exit code 3 means that a task can never fit.
+    """
+    from runner.cluster.address import resolve
+    from runner.plan import place
+    from runner.plan.cluster_file import read as read_cluster
+    from runner.plan.saved import to_json
+    from runner.runs.submission import target
+    from runner.spec.read import read
+
+    job = read(file, overrides=overrides, environment=os.environ)
+    if cluster is not None:
+        try:
+            inventory = read_cluster(cluster.read_bytes(), file=str(cluster))
+        except OSError as error:
+            raise UsageError(f"{cluster} can't be read: {error.strerror}") from None
+        plan = place(job, inventory)
+    else:
+        with target(resolve(address, os.environ)) as where:
+            plan = place(job, where.inventory)
+    click.echo(to_json(plan) if as_json else _text(plan), nl=False)
+
+
+def _text(plan: Plan) -> str:
+    lines = [f"{plan.job.name}: {len(plan.tasks)} tasks on {plan.cluster}", ""]
+    for planned in sorted(plan.tasks, key=lambda each: each.wave):
+        task = planned.task
+        after = f", after {', '.join(task.depends_on)}" if task.depends_on else ""
+        lines.append(f"{task.name}  ({task.kind}{after})")
+        lines.append(f"  where    {', '.join(planned.placement.nodes)} on {planned.placement.device}")
+        lines.append(f"  why      {planned.placement.reason}")
+        if planned.batches is not None:
+            lines += [f"  {line}" for line in _batches(planned.batches)]
+        if task.timeout_s is not None:
+            lines.append(f"  limit    {task.timeout_s:g} s")
+        lines.append("")
+    order: dict[int, list[str]] = {}
+    for planned in plan.tasks:
+        order.setdefault(planned.wave, []).append(planned.task.name)
+    steps = " → ".join(" + ".join(names) for _, names in sorted(order.items()))
+    return "\n".join([*lines, f"order  {steps}"]) + "\n"
+
+
+def _batches(batches: Batches) -> list[str]:
+    lines = [
+        f"batch    {batches.global_batch_size} = {batches.per_device_batch_size} per device × "
+        f"{batches.gradient_accumulation_steps} accumulated × {batches.num_workers} worker"
+    ]
+    if batches.train_samples is None:
+        known = f"{batches.total_steps}" if batches.total_steps else "known once the data is read"
+        lines.append(f"steps    {known}")
+    else:
+        lines.append(
+            f"steps    {batches.total_steps}, {batches.steps_per_epoch} per epoch of "
+            f"{batches.train_samples:,} samples"
+        )
+    return lines

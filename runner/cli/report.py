@@ -1,0 +1,36 @@
+"""runner report [RUN]"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from runner.cli.errors import colour
+from runner.cli.options import json_option, run_argument, storage_option
+
+
+@click.command()
+@run_argument
+@storage_option
+@json_option
+@click.option("--open", "in_browser", is_flag=True, help="Open the HTML report in a browser.")
+def command(run: str, storage: Path, as_json: bool, in_browser: bool) -> None:
+    """Show RUN's report, and write its report.json, report.md and report.html anew."""
+    from runner.report.summary import to_json
+    from runner.report.terminal import to_terminal
+    from runner.runs.finding import find
+    from runner.runs.reporting import write_reports
+
+    folder = find(run, storage)
+    report = write_reports(folder)
+    page = folder.path / "report.html"
+    if as_json:
+        click.echo(to_json(report), nl=False)
+    else:
+        location = os.path.relpath(page)
+        click.echo(to_terminal(report, location=location, colour=colour(sys.stdout)), nl=False)
+    if in_browser:
+        click.launch(page.as_uri())
