@@ -21,13 +21,18 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import torch
+import yaml
 from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 from training_loop import SameOrder
 
+from runner.kinds.distill import DistillParams
+from runner.kinds.train import TrainParams
+from runner.kinds.training import TrainingParams, batch_sizes
 from runner.model import Metric
 from runner.torchlib import data
 from runner.torchlib.data import Dataset
@@ -44,6 +49,8 @@ TEMPERATURE = 3.0
 ALPHA = 0.7
 ROUNDS = 5
 STEPS = 20
+SEEDS = 5
+JOB = Path(__file__).parent.parent / "jobs" / "distill.yaml"
 STUDENT = {"channels": [8, 16, 32, 32], "hidden": 64}
 
 
@@ -77,30 +84,27 @@ def tutorial(
 def train(
     model: nn.Module,
     dataset: Dataset,
+    params: TrainingParams,
     *,
     objective: Objective,
-    epochs: int,
-    batch: int,
-    learning_rate: float,
-    optimizer_name: str,
-    weight_decay: float = 0.0,
     seed: int = 0,
 ) -> list[float]:
-    """Trains with runner's loop; the points of ``train/loss``."""
-    optimizer = make_optimizer(
-        model.parameters(),
-        name=optimizer_name,  # type: ignore[arg-type]
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
+    """Trains as runner does for a task with these parameters; the points of ``train/loss``."""
+    batch, micro, _ = batch_sizes(params)
+    optimizer = make_optimizer(model.parameters(), **params.optimizer.model_dump())
+    samples = len(dataset.train_inputs)
+    steps = params.max_steps or count_steps(
+        samples, global_batch_size=batch, epochs=params.max_epochs or 1
     )
-    steps = count_steps(len(dataset.train_inputs), global_batch_size=batch, epochs=epochs)
     events = fit(
         model,
         dataset,
         objective=objective,
         optimizer=optimizer,
-        schedule=make_schedule(optimizer, total_steps=steps),
+        schedule=make_schedule(optimizer, total_steps=steps, **params.lr_scheduler.model_dump()),
         global_batch_size=batch,
+        micro_batch_size=micro,
+        max_grad_norm=params.max_grad_norm,
         seed=seed,
     )
     return [e.value for e in events if isinstance(e, Metric) and e.name == "train/loss"]
@@ -111,8 +115,16 @@ def compare_speed() -> None:
     dataset = data.load(name="mnist5k")
     make = partial(build, name="convnet", input_shape=dataset.input_shape, num_classes=10)
     teacher, student = make(), make(args=STUDENT)
-    one_epoch = partial(train, epochs=1, batch=BATCH, learning_rate=LEARNING_RATE)
-    one_epoch(teacher, dataset, objective=CrossEntropy(), optimizer_name="adam")
+    params = TrainParams.model_validate(
+        {
+            "model": {"name": "convnet"},
+            "data": {"name": "mnist5k"},
+            "max_epochs": 1,
+            "global_batch_size": BATCH,
+            "optimizer": {"name": "adam", "learning_rate": LEARNING_RATE, "weight_decay": 0.0},
+        }
+    )
+    train(teacher, dataset, params, objective=CrossEntropy())
     teacher.eval()
     # The tutorial loops get it as a tutorial has it, in PyTorch's default layout.
     plain_teacher = copy.deepcopy(teacher).to(memory_format=torch.contiguous_format)
@@ -134,7 +146,7 @@ def compare_speed() -> None:
     loops: dict[str, Callable[[nn.Module, Dataset], list[float]]] = {
         "tutorial, teacher in the graph": partial(tutorial, teacher=plain_teacher, in_graph=True),
         "tutorial, teacher under no_grad": partial(tutorial, teacher=plain_teacher, in_graph=False),
-        "runner, cached logits": partial(one_epoch, objective=objective, optimizer_name="adam"),
+        "runner, cached logits": partial(train, params=params, objective=objective),
     }
     seconds: dict[str, list[float]] = {name: [] for name in loops}
     losses: dict[str, list[float]] = {}
@@ -159,39 +171,59 @@ def compare_speed() -> None:
         print(f"| {name} | {rate:,.0f} | {rates['runner, cached logits'] / rate:.2f}x |")
 
 
-def compare_accuracy(seeds: int = 5) -> None:
+def compare_accuracy(spec: Path) -> None:
     """Prints the test accuracies of teacher, student, and student without teacher."""
-    dataset = data.load(name="digits")
-    make = partial(build, name="mlp", input_shape=dataset.input_shape, num_classes=10)
-    settings = partial(
-        train, batch=128, learning_rate=2e-3, optimizer_name="adamw", weight_decay=0.01
-    )
+    tasks = yaml.safe_load(spec.read_text())["tasks"]
+    for task in tasks.values():
+        del task["kind"]
+    teaching = TrainParams.model_validate(tasks["teacher"])
+    learning = DistillParams.model_validate(tasks["student"])
+    dataset = data.load(name=learning.data.name)
     print("| seed | teacher | student, distilled | student, alone |\n|---|---|---|---|")
     rows = []
-    for seed in range(seeds):
-        teacher = make(args={"hidden": [512, 512]}, seed=seed)
-        settings(teacher, dataset, objective=CrossEntropy(), epochs=15, seed=seed)
-        logits = teacher_logits(teacher, dataset.train_inputs, device="cpu")
-        distillation = Distillation(temperature=TEMPERATURE, alpha=ALPHA, columns=(logits,))
-        row = [evaluate(teacher, dataset, device="cpu").accuracy]
-        for objective in (distillation, CrossEntropy()):
-            student = make(args={"hidden": [32]}, seed=seed)
-            settings(student, dataset, objective=objective, epochs=30, seed=seed)
-            row.append(evaluate(student, dataset, device="cpu").accuracy)
-        rows.append(row)
-        print(f"| {seed} | {' | '.join(f'{value:.4f}' for value in row)} |", flush=True)
+    for seed in range(SEEDS):
+
+        def trained(params: TrainingParams, objective: Objective, seed: int = seed) -> nn.Module:
+            model = build(
+                **params.model.model_dump(),
+                input_shape=dataset.input_shape,
+                num_classes=len(dataset.classes),
+                seed=seed,
+            )
+            train(model, dataset, params, objective=objective, seed=seed)
+            return model
+
+        teacher = trained(teaching, CrossEntropy())
+        distillation = Distillation(
+            temperature=learning.temperature,
+            alpha=learning.alpha,
+            columns=(teacher_logits(teacher, dataset.train_inputs, device="cpu"),),
+        )
+        models = [teacher, trained(learning, distillation), trained(learning, CrossEntropy())]
+        rows.append([evaluate(model, dataset, device="cpu").accuracy for model in models])
+        print(f"| {seed} | {' | '.join(f'{value:.4f}' for value in rows[-1])} |", flush=True)
     means = (statistics.mean(column) for column in zip(*rows, strict=True))
     print(f"| mean | {' | '.join(f'{value:.4f}' for value in means)} |")
+    sizes = " | ".join(f"{count_parameters(model):,}" for model in models)
+    print(f"| parameters | {sizes} |")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--accuracy", action="store_true", help="compare accuracies, not speed")
+    parser.add_argument(
+        "--accuracy",
+        nargs="?",
+        type=Path,
+        const=JOB,
+        metavar="SPEC",
+        help="by default jobs/distill.yaml",
+    )
+    spec = parser.parse_args().accuracy
     torch.set_num_threads(1)
-    if parser.parse_args().accuracy:
-        compare_accuracy()
-    else:
+    if spec is None:
         compare_speed()
+    else:
+        compare_accuracy(spec)
 
 
 if __name__ == "__main__":

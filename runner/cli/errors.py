@@ -43,8 +43,22 @@ def _fault(fault: Fault) -> str:
     if fault.source.strip():
         # A long line is cut to what surrounds the fault.
         start = max(0, fault.column - SOURCE_WIDTH + 20)
-        shown = fault.source[start : start + SOURCE_WIDTH]
-        shown = "".join(char if char.isprintable() else " " for char in shown)
-        caret = " " * (fault.column - 1 - start) + click.style("^", fg="red", bold=True)
-        lines += [f"    {shown}", f"    {caret}"]
+        before = _plain(fault.source[start : fault.column - 1])
+        after = _plain(fault.source[fault.column - 1 : start + SOURCE_WIDTH])
+        caret = " " * _width(before) + click.style("^", fg="red", bold=True)
+        lines += [f"    {before}{after}".rstrip(), f"    {caret}"]
     return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    """``text`` with a blank for each tab and control character, which would move what follows."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+def _width(text: str) -> int:
+    """How many columns of a terminal the text takes: some characters take two, some none."""
+    import unicodedata
+
+    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
+    combined = sum(unicodedata.combining(char) > 0 for char in text)
+    return len(text) + wide - combined

@@ -55,7 +55,8 @@ def command(
 
 
 def _text(plan: Plan) -> str:
-    lines = [f"{plan.job.name}: {len(plan.tasks)} tasks on {plan.cluster}", ""]
+    count = len(plan.tasks)
+    lines = [f"{plan.job.name}: {count} task{'s' if count > 1 else ''} on {plan.cluster}", ""]
     for planned in sorted(plan.tasks, key=lambda each: each.wave):
         task = planned.task
         after = f", after {', '.join(task.depends_on)}" if task.depends_on else ""
@@ -79,12 +80,13 @@ def _batches(batches: Batches) -> list[str]:
         f"batch    {batches.global_batch_size} = {batches.per_device_batch_size} per device × "
         f"{batches.gradient_accumulation_steps} accumulated × {batches.num_workers} worker"
     ]
-    if batches.train_samples is None:
-        known = f"{batches.total_steps}" if batches.total_steps else "known once the data is read"
-        lines.append(f"steps    {known}")
-    else:
+    if batches.train_samples is not None:
         lines.append(
-            f"steps    {batches.total_steps}, {batches.steps_per_epoch} per epoch of "
+            f"steps    {batches.total_steps:,}, {batches.steps_per_epoch:,} per epoch of "
             f"{batches.train_samples:,} samples"
         )
+    elif batches.total_steps is not None:
+        lines.append(f"steps    {batches.total_steps:,}")
+    else:
+        lines.append("steps    known once the data is read")
     return lines

@@ -107,3 +107,20 @@ def reach(host: str, port: int, origin: str) -> None:
             f"nothing answers at {host}:{port} (from {origin}): {error.strerror or error}",
             hint="is the cluster up, and can this machine reach it?",
         ) from None
+
+
+def keeps_to_loopback(address: Address) -> bool:
+    """Whether the address is this machine's and the cluster is not to be had from outside it."""
+    if address.host not in ("localhost", "127.0.0.1", "::1"):
+        return False
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing: it only picks the outward interface
+        except OSError:
+            return True  # there is no other interface
+        own = probe.getsockname()[0]
+    try:
+        socket.create_connection((own, address.port), timeout=REACH_TIMEOUT_S).close()
+    except OSError:
+        return True
+    return False

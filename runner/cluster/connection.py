@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.cluster import reaper
-from runner.cluster.address import Address, reach
+from runner.cluster.address import Address, keeps_to_loopback
 from runner.cluster.machine import FAMILIES, OBJECT_STORE_BYTES
 from runner.errors import ClusterError
 from runner.model import Accelerator, Inventory, Node
@@ -42,14 +42,13 @@ def connected(address: Address) -> Iterator[str]:
 
     Raises ClusterError where it refuses or speaks another version.
     """
-    if address.token is not None:  # the cluster of 'runner up', which keeps to loopback
+    if address.token is not None:
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": address.token}
+    if keeps_to_loopback(address):
+        # Ray would put the machine's own address in its place, and then try that for minutes.
         os.environ |= {LOOPBACK_ONLY: "0"}
     import ray
-    from ray._private.services import resolve_ip_for_localhost
 
-    # Ray replaces a loopback address by the machine's own, and then tries for minutes.
-    reach(resolve_ip_for_localhost(address.host), address.port, address.origin)
     try:
         with _own_signals():
             ray.init(address=str(address), log_to_driver=False, logging_level="ERROR")

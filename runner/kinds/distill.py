@@ -20,8 +20,8 @@ resources: {cpus: 1}                          # for every task
 tasks:
   teacher:
     kind: train
-    model: {name: mlp, args: {hidden: [512, 512]}}
-    data: {name: digits}
+    model: {name: convnet, args: {channels: [32, 32, 64, 64], hidden: 128, dropout: 0.3}}
+    data: {name: digits}                      # or {path: images/}, {path: table.csv}
     max_epochs: 15
     global_batch_size: 128
     optimizer: {name: adamw, learning_rate: 2.0e-3}
@@ -30,11 +30,11 @@ tasks:
     teacher: ${tasks.teacher.outputs.model}   # a reference is a dependency
     model: {name: mlp, args: {hidden: [32]}}  # what should become of it
     data: {name: digits}
-    temperature: 3.0                          # how far the teacher's answers are softened
+    temperature: 4.0                          # how far the teacher's answers are softened
     alpha: 0.7                                # weight of the soft (teacher) term
-    max_epochs: 30
-    global_batch_size: 128
-    optimizer: {name: adamw, learning_rate: 2.0e-3}
+    max_epochs: 60
+    global_batch_size: 64
+    optimizer: {name: adamw, learning_rate: 5.0e-3}
 """
 
 

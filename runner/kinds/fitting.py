@@ -40,7 +40,7 @@ def fit_and_keep(
     from runner.torchlib.models import ModelSpec, build
     from runner.torchlib.optimizers import make_optimizer, make_schedule
 
-    data = load_data(params.data, int(params.model.args.get("block_size", 128)))
+    data = load_data(params.data, params.model.args.get("block_size", 128))
     whole, micro, _ = batch_sizes(params)
     total_steps = params.max_steps or count_steps(
         len(data.train_inputs), global_batch_size=whole, epochs=params.max_epochs or 1

@@ -13,7 +13,10 @@ class Parameters(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-PositiveInt = Annotated[int, Field(ge=1)]
+# Counts of samples and steps; what is larger is a slip, and too large for PyTorch besides.
+MAX_COUNT = 10**12
+
+PositiveInt = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Factory = Annotated[
     str,
@@ -108,7 +111,7 @@ class SchedulerParams(Parameters):
     name: Literal["constant", "linear", "cosine"] = Field(
         "constant", description="shape after the warm-up; linear and cosine end at zero"
     )
-    warmup_steps: Annotated[int, Field(ge=0)] = Field(0, description="steps from zero to the peak")
+    warmup_steps: Annotated[int, Field(ge=0, le=MAX_COUNT)] = Field(0, description="steps from zero to the peak")
 
 
 class MeasuredParams(Parameters):

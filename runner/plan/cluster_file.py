@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from runner.errors import Fault, SpecError
 from runner.model import Accelerator, Inventory, Node
-from runner.spec.document import Document, Path, parse
+from runner.spec.document import Document, Path, shown
+from runner.spec.parse import parse
+from runner.spec.suggest import did_you_mean
 
 _FAMILY = {"GPU": "gpu", "TPU": "tpu", "NPU": "npu"}
 _TYPE_LABEL = "ray.io/accelerator-type"
+
+# What Ray's launcher starts at most, workers of all types together, where the file does not say.
+_DEFAULT_MAX_WORKERS = 2
+# A node type that does not state its memory is taken to have enough; the cloud knows, we don't.
+_UNSTATED_MEMORY = 1 << 62
 
 
 def read(source: bytes, *, file: str) -> Inventory:
@@ -19,7 +25,7 @@ def read(source: bytes, *, file: str) -> Inventory:
     Raises SpecError for what a plan needs and the file lacks or says wrongly. What the launcher
     itself needs beyond that (provider, node_config) is left to it.
     """
-    document, faults = parse(source, file=file, environment={})
+    document, faults = parse(source, file=file, environment=None)
     data = document.data
     types = data.get("available_node_types") if isinstance(data, dict) else None
     if not isinstance(types, dict) or not types:
@@ -28,41 +34,51 @@ def read(source: bytes, *, file: str) -> Inventory:
             "no node types; expected 'available_node_types' with a map of them"
         )
         raise SpecError([*faults, fault])
-    limit = data.get("max_workers", 2)
     head = data.get("head_node_type")
-    if head not in types:
-        faults.append(document.place(("head_node_type",)).fault(
-            f"head_node_type is {head!r}; expected one of {', '.join(map(str, types))}"))  # fmt: skip
-    nodes = [
-        _node(document, name, entry, 1 if name == head else limit, faults)
-        for name, entry in types.items()
-    ]
+    if not isinstance(head, str) or head not in types:
+        known = did_you_mean(str(head), types) or f"; expected one of {shown(', '.join(types))}"
+        faults.append(
+            document.place(("head_node_type",)).fault(
+                f"head_node_type is {shown(head) if head is not None else 'missing'}{known}"
+            )
+        )
+    limit = _count(document, ("max_workers",), data, _DEFAULT_MAX_WORKERS, faults)
+    nodes = []
+    for name, entry in types.items():
+        node = _node(document, name, entry, limit, is_head=name == head, faults=faults)
+        nodes += [node] if node is not None and node.count_max else []
     if faults:
         raise SpecError(faults)
-    return Inventory(
-        source=f"{file} (node types that can be started)",
-        nodes=tuple(node for node in nodes if node is not None and node.count_max),
-    )
+    return Inventory(source=f"{file} (node types that can be started)", nodes=tuple(nodes))
 
 
 def _node(
-    document: Document, name: str, entry: Any, limit: int, faults: list[Fault]
+    document: Document, name: str, entry: Any, limit: int, *, is_head: bool, faults: list[Fault]
 ) -> Node | None:
     path: Path = ("available_node_types", name)
     resources = entry.get("resources") if isinstance(entry, dict) else None
     if not isinstance(resources, dict):
-        faults.append(document.place(path).fault(
-            f"the node type '{name}' has no 'resources'; expected such as {{CPU: 8, GPU: 1}}"))  # fmt: skip
+        faults.append(
+            document.place((*path, "resources"), key=True).fault(
+                f"the node type '{shown(name)}' has no map of 'resources'; expected such as "
+                "{CPU: 8, GPU: 1}"
+            )
+        )
         return None
-    amounts: Mapping[str, Any] = resources
-    for resource, amount in amounts.items():
-        if not isinstance(amount, int) or isinstance(amount, bool) or amount < 0:
-            faults.append(document.place((*path, "resources", resource)).fault(
-                f"{resource} is {amount!r}; expected a whole number"))  # fmt: skip
-            return None
+    amounts = {
+        resource: _count(document, (*path, "resources", resource), resources, 0, faults)
+        for resource in resources
+    }
     labels = entry.get("labels")
     kind = labels.get(_TYPE_LABEL) if isinstance(labels, dict) else None
-    maximum = entry.get("max_workers", limit)
+    if kind is not None and not isinstance(kind, str):
+        faults.append(
+            document.place((*path, "labels", _TYPE_LABEL)).fault(
+                f"{_TYPE_LABEL} is not text; expected such as L4"
+            )
+        )
+        return None
+    workers = _count(document, (*path, "max_workers"), entry, limit, faults)
     return Node(
         name=name,
         id=None,
@@ -74,9 +90,21 @@ def _node(
             if resource in _FAMILY and amount > 0
         ),
         resources={key: value for key, value in amounts.items() if key not in _FAMILY},
-        count_max=1 if limit == 1 else min(limit, maximum),
+        # max_workers does not count the head itself.
+        count_max=min(limit, workers) + (1 if is_head else 0),
     )
 
 
-# A node type that does not state its memory is taken to have enough; the cloud knows, we don't.
-_UNSTATED_MEMORY = 1 << 62
+def _count(
+    document: Document, path: Path, holder: dict[str, Any], default: int, faults: list[Fault]
+) -> int:
+    """The whole number at ``path``, the last name of which is a key of ``holder``."""
+    amount = holder.get(str(path[-1]), default)
+    if isinstance(amount, int) and not isinstance(amount, bool) and amount >= 0:
+        return amount
+    faults.append(
+        document.place(path).fault(
+            f"{shown(path[-1])} is {shown(amount)}; expected a whole number, 0 or more"
+        )
+    )
+    return default

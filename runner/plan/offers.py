@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from runner.model import Accelerator, Node, Resources
+from runner.spec.resources import TPU_COUNTS, TYPES
 
 RAY_RESOURCE = {"gpu": "GPU", "tpu": "TPU", "npu": "NPU"}
 
@@ -15,6 +16,10 @@ _SAME_TYPE = {"TPU-V5E": "TPU-V5LITEPOD"}
 def same_type(name: str) -> str:
     """A type's name as compared: upper case, and one name for what goes by two."""
     return _SAME_TYPE.get(name.upper(), name.upper())
+
+
+# The types that a spec can name, as compared.
+_SPELLED = {same_type(name) for name in TYPES}
 
 
 def offered(node: Node, wanted: Accelerator) -> float:
@@ -101,31 +106,46 @@ def demand(asked: Resources, accelerator: Accelerator | None) -> dict[str, float
 
 
 def nearest(nodes: tuple[Node, ...], asked: Resources) -> str:
-    """The request closest to this one that some node would take, in the words of a spec."""
-    if not nodes:
-        return ""
-    accelerator = next((choice for choice in asked.accelerators if choice is not None), None)
-    with_device = (
-        [node for node in nodes if offered(node, accelerator) > 0] if accelerator else []
-    )
-    if accelerator is not None and with_device:
-        best = max(with_device, key=lambda node: (offered(node, accelerator), node.cpus))
-        count = min(accelerator.count, offered(best, accelerator))
-        device = f"accelerators: {accelerator.type or accelerator.family}:{count:g}"
-    else:
-        family = accelerator and next(
-            (d for node in nodes for d in node.accelerators if d.family == accelerator.family), None
-        )
-        if family is not None and accelerator is not None:
-            best = max(nodes, key=lambda n: sum(d.count for d in n.accelerators
-                                                if d.family == family.family))  # fmt: skip
-            have = next(d for d in best.accelerators if d.family == family.family)
-            device = f"accelerators: {have.type or have.family}:{min(have.count, accelerator.count):g}"
-        else:
-            best = max(nodes, key=lambda node: (node.cpus, node.memory_bytes))
-            device = "accelerators: cpu" if accelerator else ""
-    parts = [device] if device else []
-    parts.append(f"cpus: {min(asked.cpus, best.cpus):g}")
-    if asked.memory_bytes is not None:
-        parts.append(f"memory: {int(min(asked.memory_bytes, best.memory_bytes) / 1e6)}MB")
-    return f"{', '.join(parts)} would fit {best.name}"
+    """The request closest to this one that some node would take, in the words of a spec.
+
+    Close means, in this order: the device asked for, as many of it, as many CPUs, as much memory.
+    """
+    best: tuple[tuple[float, ...], str] | None = None
+    for node in nodes:
+        if node.cpus <= 0:
+            continue
+        for device, closeness in _devices(node, asked):
+            cpus = min(asked.cpus, node.cpus)
+            words = [f"accelerators: {device}"] if asked.accelerators != (None,) else []
+            words.append(f"cpus: {cpus:g}")
+            memory = asked.memory_bytes
+            if memory is not None:
+                memory = min(memory, node.memory_bytes)
+                if memory >= 1e6:
+                    words.append(f"memory: {int(memory / 1e6)}MB")
+            rank = (*closeness, cpus, memory or 0, -(node.count_max is not None))
+            if best is None or rank > best[0]:
+                best = rank, f"{', '.join(words)} would fit {node.name}"
+    return best[1] if best else ""
+
+
+def _devices(node: Node, asked: Resources) -> list[tuple[str, tuple[float, float]]]:
+    """What the node could give instead of the devices asked for, and how close that comes."""
+    found = [("cpu", (2.0 if None in asked.accelerators else 0.0, 0.0))]
+    for wanted in asked.accelerators:
+        for device in node.accelerators:
+            if wanted is None or device.family != wanted.family:
+                continue
+            known = device.type if device.type and same_type(device.type) in _SPELLED else None
+            is_same = wanted.type is None or same_type(device.type or "") == same_type(wanted.type)
+            name = wanted.type if is_same else known
+            most = offered(node, Accelerator(family=wanted.family, type=name, count=1))
+            count = min(wanted.count, most)
+            if wanted.family == "tpu":
+                count = max((chips for chips in TPU_COUNTS if chips <= count), default=0)
+            elif count >= 1:
+                count = int(count)
+            if count > 0:
+                words = f"{name or wanted.family}:{count:g}"
+                found.append((words, (2.0 if is_same else 1.0, count)))
+    return found

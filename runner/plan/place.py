@@ -48,23 +48,25 @@ def place(job: Job, inventory: Inventory) -> Plan:
 
 
 def _waves(job: Job) -> dict[str, int]:
-    """For each task the longest chain of tasks before it: wave 0 starts at once."""
-    by_name = {task.name: task for task in job.tasks}
+    """For each task the length of the longest chain before it: wave 0 starts at once."""
     waves: dict[str, int] = {}
-
-    def wave(name: str) -> int:
-        if name not in waves:
-            waves[name] = max((wave(other) + 1 for other in by_name[name].depends_on), default=0)
-        return waves[name]
-
-    order: list[str] = []
-    pending = list(by_name)
-    while pending:  # shallow first, so that a long chain needs no deep recursion
-        ready = [name for name in pending if all(d in order for d in by_name[name].depends_on)]
+    dependants: dict[str, list[str]] = {task.name: [] for task in job.tasks}
+    missing = {task.name: len(task.depends_on) for task in job.tasks}
+    for task in job.tasks:
+        for other in task.depends_on:
+            dependants[other].append(task.name)
+    ready = [name for name, count in missing.items() if count == 0]
+    wave = 0
+    while ready:
+        following: list[str] = []
         for name in ready:
-            wave(name)
-        order += ready
-        pending = [name for name in pending if name not in ready]
+            waves[name] = wave
+            for dependant in dependants[name]:
+                missing[dependant] -= 1
+                if missing[dependant] == 0:  # the last of what it waits for: the longest chain
+                    following.append(dependant)
+        ready = following
+        wave += 1
     return waves
 
 
@@ -75,7 +77,7 @@ def _place_one(task: Task, inventory: Inventory) -> Placement | None:
             node for node in inventory.nodes if not lacks(node, task.resources, accelerator)
         ]
         if not fitting:
-            passed.append(f"{accelerator or 'cpu'} is offered nowhere")
+            passed.append(f"{accelerator or 'cpu'} fits nowhere")
             continue
         live = [node for node in fitting if node.count_max is None]
         chosen = live or fitting

@@ -13,25 +13,37 @@ from runner.report.summary import Report
 
 # What each figure means, for those metrics that a run has.
 DEFINITIONS = {
-    "test/accuracy": ("Test accuracy", "share of the held-out split that the model labels right."),
-    "test/loss": ("Test loss", "the mean loss over the held-out split."),
-    "size/parameters": ("Parameters", "all that the model holds, trained or frozen."),
-    "size/model_mb": ("Model on disk", "the bytes of the saved weights; 1 MB is 1,000,000 bytes."),
+    "test/accuracy": (
+        "Test accuracy",
+        "share of the held-out targets for which the model's first choice is right.",
+    ),
+    "test/loss": ("Test loss", "mean cross-entropy over the held-out targets."),
+    "size/parameters": (
+        "Parameters",
+        "all that the model holds, trained or frozen; a shared one counts once.",
+    ),
+    "size/model_mb": (
+        "Model on disk",
+        "all the bytes of the saved model's folder; 1 MB is 1,000,000.",
+    ),
     "latency/p50_ms": (
         "Latency p50, p95",
-        "time of one forward call on one sample (batch 1), model in evaluation mode, after a "
-        "warm-up; half of the timed calls, or 95 % of them, took no longer.",
+        "time of one call on one sample (batch 1), in evaluation mode and without gradients, "
+        "after a warm-up; half of the timed calls (up to 200), or 95 %, took no longer.",
     ),
     "throughput/samples_per_s": (
         "Throughput",
-        "samples per second through the model in batches of 64, timed in the same way.",
+        "samples per second in batches of 64, from the median of up to 30 such calls.",
     ),
     "train/samples_per_s": ("Training rate", "training samples per second, evaluation left out."),
     "time/first_step_s": (
         "Time to first step",
-        "from the moment nothing kept the task from starting to its first optimizer step.",
+        "from when nothing kept the task from starting to the end of its first optimizer step.",
     ),
-    "memory/peak_mb": ("Peak memory", "the most that the task's process held at once."),
+    "memory/peak_mb": (
+        "Peak memory",
+        "the most held at once: by tensors on a GPU, by the whole process on a CPU.",
+    ),
 }
 COMPARED = (
     "Compared",
@@ -90,11 +102,17 @@ def _facts(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
         if isinstance(value, Mapping):
             yield from _facts(value, name)
         elif isinstance(value, list | tuple):
-            yield name, ", ".join(str(each) for each in value)
-        elif isinstance(value, float):
-            yield name, form.plain(value)
+            if value:
+                yield name, "; ".join(_item(each) for each in value)
         elif value is not None:
-            yield name, str(value)
+            yield name, _item(value)
+
+
+def _item(value: object) -> str:
+    """One fact's value: a mapping in a list, such as a node, becomes 'name vm, cpus 2'."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {text}" for name, text in _facts(value, ""))
+    return form.plain(value) if isinstance(value, float) else str(value)
 
 
 def _plain(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """What went wrong with a task, from the ``error`` of its records, in pieces to lay out.
 
-``error`` is {type, message, hint, frames, log}: ``frames`` are lines or blocks of a traceback,
-the user's own first; ``log`` is where the whole of it lies.
+``error`` is {type, message, hint, frames, log}: ``frames`` are lines "file:line in function:
+source", the user's own first; ``log`` is where the whole of it lies.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from runner.report.summary import Report, TaskReport
 from runner.report.text import one_line, printable
 
-# Errors of runner's own tree tell by their message alone; their class says nothing to a user.
-OWN_TYPES = ("RunnerError", "TaskError")
+# These tell by their message alone: errors that runner raises on purpose, and those that its
+# driver finds out. The name of any other class says something to who wrote or called it.
+OWN_TYPES = ("RunnerError", "TaskError", "UsageError", "Lost", "TimedOut", "Skipped")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +45,15 @@ def failure(error: Mapping[str, Any]) -> Failure:
         hint=printable(_text(error.get("hint"))).strip(),
         log=one_line(_text(error.get("log"))),
     )
+
+
+def failures(report: Report) -> list[tuple[TaskReport, Failure]]:
+    """The tasks that went wrong themselves (not those skipped for it), and how."""
+    return [
+        (task, failure(task.error))
+        for task in report.tasks
+        if task.error and task.status != "skipped"
+    ]
 
 
 def _text(value: Any) -> str:

@@ -34,6 +34,7 @@ COLOURS = {
 }
 INK, GRID, *LINES = COLOURS
 DASHES = ("solid", (0, (5, 2)), (0, (1, 1.5)))
+SPLITS = ("train", "test")
 SETTINGS = {"svg.fonttype": "none", "svg.id": None, "font.family": ["DejaVu Sans"]}
 
 
@@ -56,11 +57,12 @@ def panels(series: Mapping[str, Sequence[Point]]) -> list[Panel]:
     """Loss and accuracy, each with a line per split, of the series that have two points or more."""
     found = []
     for quantity, percent in (("loss", False), ("accuracy", True)):
-        lines = {
+        splits = {
             name.rsplit("/", 1)[0]: points
-            for name, points in sorted(series.items(), key=lambda each: _split_order(each[0]))
+            for name, points in series.items()
             if name.endswith(f"/{quantity}") and _drawable(points)
         }
+        lines = dict(sorted(splits.items(), key=lambda each: (style_of(each[0]), each[0])))
         if lines:
             title = quantity.capitalize()
             found.append(Panel(title=title, lines=dict(list(lines.items())[:3]), percent=percent))
@@ -81,15 +83,15 @@ def curve(panel: Panel, *, name: str, title: str) -> str:
         figure = Figure(figsize=(WIDTH_IN, HEIGHT_IN))
         FigureCanvasSVG(figure)
         axes = figure.add_axes((0.12, 0.17, 0.865, 0.79))
-        for index, points in enumerate(panel.lines.values()):
+        for split, points in panel.lines.items():
             steps, values = zip(*thinned(points), strict=True)
             axes.plot(
                 steps,
                 values,
-                color=LINES[index],
-                linestyle=DASHES[index],
+                color=LINES[style_of(split)],
+                linestyle=DASHES[style_of(split)],
                 linewidth=1.6,
-                marker="o" if index and len(points) <= 40 else None,
+                marker="o" if len(points) <= 40 and split != "train" else None,
                 markersize=3,
             )
         _dress(axes, panel)
@@ -100,10 +102,15 @@ def curve(panel: Panel, *, name: str, title: str) -> str:
 def legend(panel: Panel) -> str:
     """The key to a panel's lines as HTML; a legend in the picture would hide some of them."""
     keys = (
-        f'<span class="key line-{index + 1}">{escape(one_line(split))}</span>'
-        for index, split in enumerate(panel.lines)
+        f'<span class="key line-{style_of(split) + 1}">{escape(one_line(split))}</span>'
+        for split in panel.lines
     )
     return f'<span class="keys">{"".join(keys)}</span>'
+
+
+def style_of(split: str) -> int:
+    """Which colour and dash a split is drawn in: the same in every picture of the report."""
+    return SPLITS.index(split) if split in SPLITS else len(SPLITS)
 
 
 def thinned(points: Sequence[Point], limit: int = POINTS) -> list[Point]:
@@ -128,7 +135,8 @@ def _dress(axes: Axes, panel: Panel) -> None:
     values = [value for points in panel.lines.values() for _, value in thinned(points)]
     if not panel.percent and min(values) > 0 and max(values) / min(values) > LOG_SPAN:
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=7))
+        decades = math.log10(max(values) / min(values))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1,) if decades > 2.5 else (1, 2, 5)))
         axes.yaxis.set_minor_formatter(NullFormatter())
     else:
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
@@ -170,11 +178,6 @@ def _inlined(svg: str, name: str, title: str) -> str:
 
 def _drawable(points: Sequence[Point]) -> bool:
     return sum(math.isfinite(value) for _, value in points) >= 2
-
-
-def _split_order(name: str) -> tuple[int, str]:
-    order = ("train/", "test/")
-    return next((i for i, each in enumerate(order) if name.startswith(each)), len(order)), name
 
 
 def _number(value: float, _position: int | None = None) -> str:

@@ -67,7 +67,10 @@ def plain(value: float | None) -> str:
         return NONE
     if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}".replace(",", "\u2009")
-    return significant(value, 4) if 1e-6 <= abs(value) < 1e15 else f"{value:.3e}"
+    if not 1e-6 <= abs(value) < 1e15:
+        return f"{value:.3e}"
+    text = significant(value, 4)
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def duration(seconds: float | None) -> str:

@@ -37,7 +37,9 @@ def _outcome(report: Report) -> str:
     changes = [text for task in report.tasks if (text := _compression(report, task))]
     if changes:
         return "; ".join(changes[-SENTENCES:])
-    scored = [task for task in report.tasks if _finite(task, "test/accuracy") is not None]
+    trained = [task for task in report.tasks if any(n.startswith("train/") for n in task.metrics)]
+    scored = [task for task in trained if _finite(task, "test/accuracy") is not None]
+    scored = scored or [t for t in report.tasks if _finite(t, "test/accuracy") is not None]
     if scored:
         best = max(scored, key=lambda task: task.metrics["test/accuracy"])
         return f"{_name(best.name)} reached {_score(best)}{_against(len(scored))}"

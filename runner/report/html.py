@@ -10,15 +10,16 @@ from runner.report import figures
 from runner.report import format as form
 from runner.report.appendix import definitions, spec_text, surroundings
 from runner.report.comparison import Column, compare
-from runner.report.failure import failure
+from runner.report.failure import Failure, failures
 from runner.report.headline import headline
-from runner.report.particulars import figures_beside, particulars
+from runner.report.particulars import figures_beside, particulars, path_in_run
 from runner.report.summary import Report, TaskReport
 from runner.report.text import one_line, printable
 from runner.report.timeline import timeline
 
 # The page asks a browser to load nothing at all, whatever may have slipped into it.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+HEADING_LIMIT = 48
 
 
 def to_html(report: Report) -> str:
@@ -28,11 +29,11 @@ def to_html(report: Report) -> str:
         part
         for part in (
             _header(report),
-            *(_failure(task) for task in report.tasks if task.error),
+            *(_failure(task, wrong) for task, wrong in failures(report)),
             _comparison(report),
             _section("Curves", _curves(report)),
             _section("Timeline", timeline(report)),
-            _section("Tasks", "\n".join(_task(task) for task in report.tasks)),
+            _section("Tasks", "\n".join(_task(task, report.run) for task in report.tasks)),
             _section("How it was measured", _pairs(definitions(report))),
             _section("Environment", _pairs(surroundings(report))),
             _section("Spec", f"<pre>{_block(spec_text(report))}</pre>"),
@@ -83,7 +84,7 @@ def _comparison(report: Report) -> str:
 
 def _heading(column: Column) -> str:
     note = f" <small>{_line(column.note)}</small>" if column.note else ""
-    return f'<th scope="col" class="{column.role}">{_line(column.heading)}{note}</th>'
+    return f'<th scope="col" class="{column.role}">{_line(one_line(column.heading, HEADING_LIMIT))}{note}</th>'
 
 
 def _curves(report: Report) -> str:
@@ -106,7 +107,7 @@ def _curves(report: Report) -> str:
     return "\n".join(parts)
 
 
-def _task(task: TaskReport) -> str:
+def _task(task: TaskReport, run: str) -> str:
     took = f"<span>{form.duration(task.duration_s)}</span>" if task.attempts else ""
     parts = [
         f"<h3>{_line(task.name)} <small>{_line(task.kind)}</small> {_status(task.status)} "
@@ -123,7 +124,7 @@ def _task(task: TaskReport) -> str:
         rows = "".join(
             f"<tr><td>{_line(name)}</td><td>{form.size(made.get('bytes'))}</td>"
             f"<td><code>{_line(str(made.get('sha256') or '')[:12])}</code></td>"
-            f"<td><code>{_line(str(made.get('path') or ''))}</code></td></tr>"
+            f"<td><code>{_line(path_in_run(str(made.get('path') or ''), run))}</code></td></tr>"
             for name, made in task.artifacts.items()
         )
         parts.append(
@@ -134,8 +135,7 @@ def _task(task: TaskReport) -> str:
     return f"<article>\n{chr(10).join(part for part in parts if part)}\n</article>"
 
 
-def _failure(task: TaskReport) -> str:
-    wrong = failure(task.error or {})
+def _failure(task: TaskReport, wrong: Failure) -> str:
     lines = [*wrong.details, *wrong.frames]
     parts = [f"<h2>{_line(task.name)}: {_line(wrong.summary)}</h2>"]
     if wrong.hint:
@@ -148,8 +148,8 @@ def _failure(task: TaskReport) -> str:
 
 
 def _footer(report: Report) -> str:
-    where = f" in {report.storage}" if report.storage else ""
-    return f"<footer><p>Run <code>{_line(report.run)}</code>{_line(where)}</p></footer>"
+    where = f" in {_line(report.storage)}" if report.storage else ""
+    return f"<footer><p>Run <code>{_line(report.run)}</code>{where}</p></footer>"
 
 
 def _section(title: str, content: str) -> str:

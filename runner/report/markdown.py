@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from runner.report import format as form
 from runner.report.appendix import definitions, spec_text, surroundings
 from runner.report.comparison import compare
-from runner.report.failure import failure
+from runner.report.failure import Failure, failures
 from runner.report.headline import headline
 from runner.report.particulars import figures_beside, particulars
 from runner.report.summary import Report, TaskReport
@@ -28,7 +28,7 @@ def to_markdown(report: Report) -> str:
         *_comparison(report),
         "## Tasks",
         _tasks(report),
-        *(block for task in report.tasks if task.error for block in _failure(task)),
+        *(block for task, wrong in failures(report) for block in _failure(task, wrong)),
         *_artifacts(report),
         "## Environment",
         table(("", ""), surroundings(report)),
@@ -90,8 +90,7 @@ def _tasks(report: Report) -> str:
     return "\n".join(lines)
 
 
-def _failure(task: TaskReport) -> list[str]:
-    wrong = failure(task.error or {})
+def _failure(task: TaskReport, wrong: Failure) -> list[str]:
     lines = [wrong.summary, *wrong.details, *wrong.frames]
     after = [text for text in (wrong.hint, wrong.log and f"Log: {wrong.log}") if text]
     return [

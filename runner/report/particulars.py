@@ -7,6 +7,7 @@ from typing import Any
 
 from runner.report import format as form
 from runner.report.comparison import BASELINE, MEASURES
+from runner.report.failure import failure
 from runner.report.fold import AttemptState
 from runner.report.summary import TaskReport
 
@@ -21,6 +22,8 @@ def particulars(task: TaskReport) -> list[tuple[str, str]]:
         lines.append(("After", ", ".join(task.depends_on)))
     if task.batches:
         lines.append(("Batches", batch_arithmetic(task.batches)))
+    if task.status == "skipped" and task.error:
+        lines.append(("Skipped", failure(task.error).summary))
     if len(task.attempts) > 1:
         lines.append(("Attempts", "; ".join(_attempt(each) for each in task.attempts)))
     if task.folder:
@@ -35,6 +38,12 @@ def figures_beside(task: TaskReport) -> list[tuple[str, str]]:
         for name, value in task.metrics.items()
         if name not in COMPARED and not name.startswith((BASELINE, "compression/"))
     ]
+
+
+def path_in_run(path: str, run: str) -> str:
+    """``path`` from the run's folder on, where it lies in there."""
+    _, found, inside = path.partition(f"/{run}/")
+    return inside if run and found else path
 
 
 def batch_arithmetic(batches: Mapping[str, Any]) -> str:
@@ -69,4 +78,6 @@ def _attempt(attempt: AttemptState) -> str:
     text = f"{attempt.number} {attempt.status.replace('_', ' ')}"
     if attempt.started_s is not None and attempt.ended_s is not None:
         text += f" after {form.duration(attempt.ended_s - attempt.started_s)}"
-    return f"{text} on {attempt.node}" if attempt.node else text
+    if attempt.node:
+        text += f" on {attempt.node}"
+    return f"{text} ({failure(attempt.error).summary})" if attempt.error else text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runner.report import format as form
 from runner.report.comparison import Column, compare
-from runner.report.failure import failure
+from runner.report.failure import Failure, failure, failures
 from runner.report.headline import headline
 from runner.report.summary import Report, TaskReport
 from runner.report.text import one_line, width
@@ -12,6 +12,7 @@ from runner.report.text import one_line, width
 WIDTH = 80
 HEADING_LIMIT = 22
 NAME_LIMIT = 32
+REASON_LIMIT = 60
 FRAME_LINES = 12
 GAP = "  "
 
@@ -37,7 +38,7 @@ def to_terminal(
     blocks = [[_title(report, colour), "", *_wrapped(f"{headline(report)}.", columns, colour)]]
     blocks += _tables(report, colour, columns)
     blocks.append(_task_lines(report, colour))
-    blocks += [_failure_lines(task, colour) for task in report.tasks if task.error]
+    blocks += [_failure_lines(task, wrong, colour) for task, wrong in failures(report)]
     if location:
         blocks.append([f"report  {one_line(location)}"])
     return "\n\n".join("\n".join(lines) for lines in blocks if lines) + "\n"
@@ -117,6 +118,8 @@ def _task_lines(report: Report, colour: bool) -> list[str]:
     for task, name in zip(report.tasks, names, strict=True):
         status = task.status.replace("_", " ").ljust(status_width)
         parts = [form.duration(task.duration_s).rjust(10) if task.attempts else " " * 10]
+        if task.status == "skipped" and task.error:
+            parts = [one_line(failure(task.error).summary, REASON_LIMIT)]
         if task.node:
             parts.append(f"on {one_line(task.node, NAME_LIMIT)}")
         if len(task.attempts) > 1:
@@ -127,9 +130,8 @@ def _task_lines(report: Report, colour: bool) -> list[str]:
     return lines
 
 
-def _failure_lines(task: TaskReport, colour: bool) -> list[str]:
+def _failure_lines(task: TaskReport, wrong: Failure, colour: bool) -> list[str]:
     """The error, the user's frames first, and where the whole of it can be read."""
-    wrong = failure(task.error or {})
     name = one_line(task.name, NAME_LIMIT)
     lines = [_styled(f"{name}: {wrong.summary}", task.status, colour)]
     lines += [f"  {line}" for line in wrong.details[:FRAME_LINES]]

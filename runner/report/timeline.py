@@ -16,7 +16,9 @@ from runner.report.text import one_line
 ROW = 44
 BAR_TOP, BAR = 20, 14
 AXIS = 26
-NAME_LIMIT = 60
+NAME_LIMIT, DETAIL_LIMIT = 40, 60
+PHONE_PX, LETTER_PX = 360, 7
+LEAD_SHARE = 0.03  # a shorter time before the first task is not worth a row
 STEPS = (1, 2, 5, 10, 15, 30)
 
 
@@ -25,13 +27,18 @@ def timeline(report: Report) -> str:
     started = [task for task in report.tasks if task.started_s is not None]
     if report.started_s is None or not started or not report.duration_s:
         return ""
-    height = ROW * len(started) + AXIS
+    ready_s = min(task.started_s or 0.0 for task in started) - report.started_s
+    lead = _lead(ready_s, report.duration_s) if ready_s > LEAD_SHARE * report.duration_s else ""
+    first_top = ROW if lead else 0
+    height = ROW * len(started) + first_top + AXIS
     ticks = "".join(_tick(at, report.duration_s, height) for at in tick_times(report.duration_s))
-    rows = "".join(_row(report, task, index * ROW) for index, task in enumerate(started))
+    rows = "".join(
+        _row(report, task, first_top + index * ROW) for index, task in enumerate(started)
+    )
     title = f"When each of {len(started)} tasks ran, and on which node"
     return (
         f'<svg class="timeline" role="img" aria-label="{title}" width="100%" height="{height}">'
-        f"<title>{title}</title>{ticks}{rows}</svg>"
+        f"<title>{title}</title>{ticks}{lead}{rows}</svg>"
     )
 
 
@@ -59,6 +66,16 @@ def _tick(at_s: float, duration_s: float, height: int) -> str:
     )
 
 
+def _lead(ready_s: float, duration_s: float) -> str:
+    """What comes before the first task: the time until the cluster was there."""
+    end, y = 100 * ready_s / duration_s, BAR_TOP + BAR // 2
+    return (
+        f'<text class="task" x="0" y="{BAR_TOP - 6}">cluster'
+        f'<tspan class="detail" dx="8">ready after {form.duration(ready_s)}</tspan></text>'
+        f'<line class="starting" x1="0" x2="{end:.3f}%" y1="{y}" y2="{y}"/>'
+    )
+
+
 def _row(report: Report, task: TaskReport, top: int) -> str:
     bars = "".join(_bars(report, task, attempt, top + BAR_TOP) for attempt in task.attempts)
     first = _position(report, task.started_s)
@@ -70,13 +87,14 @@ def _row(report: Report, task: TaskReport, top: int) -> str:
         label.append(f"on {', '.join(nodes)}")
     if task.status != "finished":
         label.append(task.status.replace("_", " "))
-    name = escape(one_line(task.name, NAME_LIMIT))
-    detail = escape(one_line(" · ".join(label), NAME_LIMIT))
-    # The label starts with its bar, or ends at the right edge where that leaves too little room.
-    place = f'x="{first:.3f}%"' if first < 55 else 'x="100%" text-anchor="end"'
+    name, detail = one_line(task.name, NAME_LIMIT), one_line(" · ".join(label), DETAIL_LIMIT)
+    # The label starts with its bar, or ends at the right edge where a phone has too little room.
+    room_px = PHONE_PX * (1 - first / 100)
+    fits = LETTER_PX * (len(name) + len(detail) + 2) <= room_px
+    place = f'x="{first:.3f}%"' if fits or first < 5 else 'x="100%" text-anchor="end"'
     return (
-        f'<text class="task" {place} y="{top + BAR_TOP - 6}">{name}'
-        f'<tspan class="detail" dx="8">{detail}</tspan></text>{bars}'
+        f'<text class="task" {place} y="{top + BAR_TOP - 6}">{escape(name)}'
+        f'<tspan class="detail" dx="8">{escape(detail)}</tspan></text>{bars}'
     )
 
 

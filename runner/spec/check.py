@@ -15,8 +15,9 @@ from runner.kinds import KINDS, find
 from runner.model import Job, Retry, Task
 from runner.spec import beside
 from runner.spec import overrides as overriding
-from runner.spec.document import Document, Path, parse
+from runner.spec.document import Document, Path, shown
 from runner.spec.faults import translate
+from runner.spec.parse import parse
 from runner.spec.resources import parse_duration
 from runner.spec.shape import DEFAULTS, NAME, JobSpec, TaskSpec, task_model
 from runner.spec.suggest import did_you_mean
@@ -48,19 +49,24 @@ def load(
     """
     document, faults = parse(source, file=file, environment=environment)
     if not isinstance(document.data, dict):
-        found = "a list" if isinstance(document.data, list) else "a single value"
-        message = f"{found}; expected a map with 'name' and 'tasks'"
+        what = "a list" if isinstance(document.data, list) else "a single value"
+        what = "the file is empty" if document.data is None else f"the file holds {what}"
+        message = f"{what}; expected a map with 'name' and 'tasks'"
         raise SpecError([*faults, document.place(()).fault(message)])
     faults += overriding.apply(document, overrides, environment)
-    head, wrong = _check_head(document, faults)
-    specs = _check_tasks(document, wrong, faults)
     edges = _check_references(document, faults)
-    _check_cycles(document, edges, faults)
+    spoken_for = {_position(fault) for fault in faults}
+    more: list[Fault] = []
+    head, wrong = _check_head(document, more)
+    specs = _check_tasks(document, wrong, more)
+    _check_cycles(document, edges, more)
     params = {name: _params(spec) for name, spec in specs.items()}
-    workdir = _workdir(document, params, folder, faults)
+    workdir = _workdir(document, params, folder, more)
     if folder is not None:
         for name, spec in specs.items():
-            beside.resolve(document, name, spec, params[name], folder, workdir or folder, faults)
+            beside.resolve(document, name, spec, params[name], folder, workdir or folder, more)
+    # What could not be read, or refers to nothing, is wrong in its type as well: said once.
+    faults += [fault for fault in more if _position(fault) not in spoken_for]
     if faults or head is None:
         raise SpecError(faults)
     return Job(
@@ -71,6 +77,10 @@ def load(
         overrides=tuple(overrides),
         workdir=str(workdir) if workdir else None,
     )
+
+
+def _position(fault: Fault) -> tuple[str, int, int, str]:
+    return fault.file, fault.line, fault.column, fault.source
 
 
 def _params(spec: TaskSpec) -> dict[str, Any]:
@@ -87,11 +97,11 @@ def _workdir(
     if folder is None or (named is not None and not isinstance(named, str)):
         return None
     if named is not None:
-        if not (folder / named).is_dir():
-            faults.append(document.place(("workdir",)).fault(
-                f"workdir: no folder lies at {folder / named}"))  # fmt: skip
+        found = beside.existing_folder(folder, named)
+        if isinstance(found, str):
+            faults.append(document.place(("workdir",)).fault(f"workdir: {found}"))
             return None
-        return (folder / named).resolve()
+        return found
     parts = (task.get(part) for task in params.values() for part in ("model", "data"))
     return folder if any(isinstance(part, dict) and part.get("factory") for part in parts) else None
 
@@ -122,11 +132,11 @@ def _check_tasks(
         path: Path = ("tasks", name)
         if not re.fullmatch(NAME, str(name)):
             faults.append(document.place(path, key=True).fault(
-                f"the task name '{name[:40]}'; expected letters, digits, - and _, at most 63, "
+                f"the task name '{shown(name)}'; expected letters, digits, - and _, at most 63, "
                 "beginning with a letter or digit"))  # fmt: skip
         if not isinstance(data, dict):
             faults.append(document.place(path).fault(
-                f"the task '{name[:40]}' is not a map; expected its 'kind' and parameters"))  # fmt: skip
+                f"the task '{shown(name)}' is not a map; expected its 'kind' and parameters"))  # fmt: skip
             continue
         kind = data.get("kind")
         if not isinstance(kind, str) or kind not in KINDS:
@@ -144,10 +154,12 @@ def _check_tasks(
 def _check_devices(document: Document, name: str, spec: TaskSpec, faults: list[Fault]) -> None:
     """A fault where the task asks for a family of devices that its kind can't use."""
     usable = find(spec.kind).devices
-    for choice in spec.resources.resolve().accelerators:
+    for index, choice in enumerate(spec.resources.resolve().accelerators):
         if choice is not None and choice.family not in usable:
             own: Path = ("tasks", name, "resources", "accelerators")
             path = own if own in document.values else ("resources", "accelerators")
+            if (*path, index) in document.values:
+                path = (*path, index)
             faults.append(document.place(path).fault(
                 f"accelerators: the kind {spec.kind} does not run on {choice}; "
                 f"expected {' or '.join(usable)}"))  # fmt: skip
@@ -166,13 +178,13 @@ def _merged(defaults: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, A
 def _kind_fault(document: Document, path: Path, kind: Any, name: str) -> Fault:
     if kind is None:
         return document.place(path, key=True).fault(
-            f"the task '{name[:40]}' has no 'kind'; expected one of {', '.join(KINDS)}"
+            f"the task '{shown(name)}' has no 'kind'; expected one of {', '.join(KINDS)}"
         )
     where = document.place((*path, "kind"))
     if not isinstance(kind, str):
         return where.fault(f"kind is not a word; expected one of {', '.join(KINDS)}")
     hint = did_you_mean(kind, KINDS)
-    return where.fault(f"no kind is called '{kind[:40]}'{hint}")
+    return where.fault(f"no kind is called '{shown(kind)}'{hint}")
 
 
 def _strings(data: Any, path: Path) -> Iterator[tuple[Path, str]]:
@@ -191,16 +203,16 @@ def _check_references(document: Document, faults: list[Fault]) -> dict[str, dict
     tasks = document.data.get("tasks")
     tasks = tasks if isinstance(tasks, dict) else {}
     edges: dict[str, dict[str, Path]] = {name: {} for name in tasks}
-    for path, text in _strings({key: value for key, value in document.data.items()}, ()):
+    for path, text in _strings(document.data, ()):
         for match in REFERENCE.finditer(text):
             inside = match.group(1)
             place = document.place(path)
             target = _OUTPUT.fullmatch(inside)
-            if path[0] != "tasks" or len(path) < 3 or path[2] in ("env", "kind", "depends_on"):
+            if path[0] != "tasks" or len(path) < 3 or path[2] in TaskSpec.model_fields:
                 faults.append(place.fault("a reference to a task's output can't stand here; "
                                           "expected it in a parameter of a task"))  # fmt: skip
             elif target is None:
-                faults.append(place.fault(f"the reference '{match.group(0)[:60]}'; expected "
+                faults.append(place.fault(f"the reference '{shown(match.group(0))}'; expected "
                                           "${tasks.NAME.outputs.NAME}"))  # fmt: skip
             elif text != match.group(0):
                 faults.append(place.fault("a reference among other text; expected it to be the "
@@ -209,23 +221,23 @@ def _check_references(document: Document, faults: list[Fault]) -> dict[str, dict
                 name, output = target.group(1), target.group(2)
                 if name not in tasks:
                     faults.append(place.fault(
-                        f"no task is called '{name}'{did_you_mean(name, tasks)}"))  # fmt: skip
+                        f"no task is called '{shown(name)}'{did_you_mean(name, tasks)}"))  # fmt: skip
                     continue
                 edges[str(path[1])].setdefault(name, path)
                 kind = _kind_of(tasks[name])
                 if kind is not None and output not in find(kind).outputs:
                     faults.append(place.fault(
-                        f"the task '{name}' (kind {kind}) has no output '{output}'"
+                        f"the task '{shown(name)}' (kind {kind}) has no output '{shown(output)}'"
                         + (did_you_mean(output, find(kind).outputs) or "; it has none")))  # fmt: skip
     for name, task in tasks.items():
         others = task.get("depends_on") if isinstance(task, dict) else None
         for index, other in enumerate(others if isinstance(others, list) else []):
             path = ("tasks", name, "depends_on", index)
-            if not isinstance(other, str):
+            if not isinstance(other, str) or REFERENCE.search(other):
                 continue  # a fault already
             if other not in tasks:
                 faults.append(document.place(path).fault(
-                    f"no task is called '{other}'{did_you_mean(other, tasks)}"))  # fmt: skip
+                    f"no task is called '{shown(other)}'{did_you_mean(other, tasks)}"))  # fmt: skip
             else:
                 edges[name].setdefault(other, path)
     return edges
@@ -242,25 +254,30 @@ def _check_cycles(
     """A fault for each cycle, at the reference that closes it."""
     done: set[str] = set()
     for start in edges:
-        trail: list[str] = []
-        stack: list[tuple[str, Iterator[str]]] = []
+        trail: dict[str, Iterator[str]] = {}  # the tasks on the way here, and what each still needs
         if start not in done:
-            trail.append(start)
-            stack.append((start, iter(edges[start])))
-        while stack:
-            name, following = stack[-1]
-            other = next(following, None)
+            trail[start] = iter(edges[start])
+        while trail:
+            name = next(reversed(trail))
+            other = next(trail[name], None)
             if other is None:
-                stack.pop()
-                trail.pop()
+                del trail[name]
                 done.add(name)
             elif other in trail:
-                cycle = [*trail[trail.index(other) :], other]
-                faults.append(document.place(edges[name][other]).fault(
-                    "tasks that wait for each other: " + " needs ".join(cycle)))  # fmt: skip
+                names = list(trail)
+                cycle = [*names[names.index(other) :], other]
+                faults.append(document.place(edges[name][other]).fault(_cycle_words(cycle)))
             elif other not in done:
-                trail.append(other)
-                stack.append((other, iter(edges[other])))
+                trail[other] = iter(edges[other])
+
+
+def _cycle_words(cycle: list[str]) -> str:
+    if len(cycle) == 2:
+        return f"the task '{shown(cycle[0])}' waits for itself; expected another task"
+    if len(cycle) > 10:
+        cycle = [*cycle[:4], "...", *cycle[-4:]]
+    words = " needs ".join(shown(name) for name in cycle)
+    return f"tasks that wait for each other: {words}; expected an order in which they can start"
 
 
 def _task(

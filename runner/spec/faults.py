@@ -3,112 +3,185 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import re
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from runner.errors import Fault
-from runner.spec.document import Document, Path
+from runner.spec.document import Document, Path, Place, shown
+from runner.spec.scalars import typed_scalar
 from runner.spec.suggest import did_you_mean
 
+# What each of Pydantic's errors says was expected; the names in braces are of its context.
 _EXPECTED = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",
-    "int_parsing": "a whole number",
     "float_type": "a number",
     "string_type": "text",
     "bool_type": "true or false",
     "dict_type": "a map",
     "model_type": "a map",
-    "model_attributes_type": "a map",
     "list_type": "a list",
     "tuple_type": "a list",
     "finite_number": "a finite number",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "string_too_short": "at least {min_length} characters",
+    "string_too_long": "at most {max_length} characters",
+    "too_short": "at least {min_length} items",
+    "too_long": "at most {max_length} items",
 }
-_RENAMED = {"NoneType": "nothing", "str": "text", "int": "a number", "float": "a number",
-            "bool": "true or false", "list": "a list", "dict": "a map"}  # fmt: skip
+# Errors that say no more than that another type was expected.
+_TYPES = {name for name in _EXPECTED if name.endswith("_type")}
 
 
 def translate(
     error: ValidationError, document: Document, prefix: Path, model: type[BaseModel]
 ) -> list[Fault]:
     """A fault for each thing that ``error`` holds; ``prefix`` is where ``model`` stands."""
-    faults: list[Fault] = []
-    seen: set[Path] = set()
+    found: dict[tuple[Path, bool], list[Any]] = {}  # by place, and whether a union stands there
     for item in error.errors(include_url=False):
-        path, is_key = _written_path(document, prefix, item["loc"])
-        if item["type"].startswith(("union", "literal")) and path in seen:
-            continue
-        if path in seen and item["type"] != "extra_forbidden":
-            continue  # the branches of a union say the same thing in turns
-        seen.add(path)
-        faults.append(_fault(item, document, path, is_key, model, prefix))
+        path, in_union = _written_path(item, prefix, model)
+        found.setdefault((path, in_union), []).append(item)
+    faults: list[Fault] = []
+    for (path, in_union), items in found.items():
+        if in_union:
+            deeper = any(other[: len(path)] == path and other != path for other, _ in found)
+            chosen = [item for item in items if item["type"] not in _TYPES]
+            # A branch that the value got further into says more than one that it never entered.
+            items = chosen or ([] if deeper else [_merged(items)])
+        faults += [_fault(item, document, path, model, prefix) for item in items]
     return faults
 
 
-def _written_path(document: Document, prefix: Path, loc: tuple[Any, ...]) -> tuple[Path, bool]:
-    """``loc`` without the parts that Pydantic adds for union branches and keys of maps."""
+def _written_path(item: Any, prefix: Path, model: type[BaseModel]) -> tuple[Path, bool]:
+    """Where the item's value is written, without what Pydantic adds for the branches of a union."""
     path: Path = prefix
-    is_key = False
-    data = _at(document.data, prefix)
-    for part in loc:
-        if part == "[key]":
-            is_key = True
-            continue
-        if isinstance(data, dict) and part in data:
-            data = data[part]
-        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
-            data = data[part]
-        elif part is not loc[-1] or not isinstance(data, dict):
-            continue
-        path = (*path, part)
-    return path, is_key
+    annotation: Any = model
+    in_union = False
+    for part in item["loc"]:
+        if _is_union(annotation):
+            in_union, annotation = True, None
+        elif part != "[key]":
+            path = (*path, part)
+            annotation = _annotation_below(annotation, part)
+    return path, in_union or _is_union(annotation)
 
 
-def _at(data: Any, path: Path) -> Any:
-    for part in path:
-        data = data[part]
-    return data
+def _bare(annotation: Any) -> Any:
+    """An annotation without Annotated, and without None as an alternative."""
+    while True:
+        if get_origin(annotation) is Annotated:
+            annotation = get_args(annotation)[0]
+            continue
+        if get_origin(annotation) in (Union, UnionType):
+            parts = [part for part in get_args(annotation) if part is not NoneType]
+            if len(parts) == 1:
+                annotation = parts[0]
+                continue
+        return annotation
+
+
+def _is_union(annotation: Any) -> bool:
+    return get_origin(_bare(annotation)) in (Union, UnionType)
+
+
+def _model_of(annotation: Any) -> type[BaseModel] | None:
+    bare = _bare(annotation)
+    return bare if isinstance(bare, type) and issubclass(bare, BaseModel) else None
+
+
+def _annotation_below(annotation: Any, part: str | int) -> Any:
+    """The annotation of what stands at ``part`` in a model, a map or a list; None if unknown."""
+    model = _model_of(annotation)
+    if model is not None:
+        field = model.model_fields.get(str(part))
+        return field.annotation if field else None
+    bare = _bare(annotation)
+    arguments = get_args(bare)
+    if get_origin(bare) is dict:
+        return arguments[1]
+    if get_origin(bare) is list:
+        return arguments[0]
+    if get_origin(bare) is tuple and isinstance(part, int) and part < len(arguments):
+        return arguments[part]
+    return None
+
+
+def _merged(items: list[Any]) -> Any:
+    """One error for a value that is of none of a union's types."""
+    expected = " or ".join(dict.fromkeys(_EXPECTED[item["type"]] for item in items))
+    return {**items[0], "expected": expected}
 
 
 def _fault(
-    item: Any, document: Document, path: Path, is_key: bool, model: type[BaseModel], prefix: Path
+    item: Any, document: Document, path: Path, model: type[BaseModel], prefix: Path
 ) -> Fault:
-    kind, context = item["type"], item.get("ctx", {})
-    name = str(path[-1]) if path else "the file"
+    kind, context, value = item["type"], item.get("ctx", {}), item["input"]
+    name = shown(path[-1]) if path else "the file"
+    if path and isinstance(path[-1], int):
+        name = f"item {path[-1] + 1} of {shown(path[-2])}"
     place = document.place(path)
+    is_key = item["loc"][-1:] == ("[key]",)
     if kind == "missing":
         parent = document.keys.get(path[:-1], document.place(path[:-1]))
-        inside = f"'{path[-2]}' has no '{name}'" if len(path) > 1 else f"no '{name}'"
+        if isinstance(path[-1], int):
+            return parent.fault(f"{shown(path[-2])} has no item {path[-1] + 1}; expected one")
+        inside = f"'{shown(path[-2])}' has no '{name}'" if len(path) > 1 else f"no '{name}'"
         what = _description(model, path[len(prefix) :])
         return parent.fault(f"{inside}; expected it" + (f": {what}" if what else ""))
     if kind == "extra_forbidden":
         known = _fields(model, path[len(prefix) : -1])
         return document.place(path, key=True).fault(
-            f"unknown key '{name}'" + (did_you_mean(name, known) or "; see 'runner kinds'")
-        )
-    shown = json.dumps(item["input"], ensure_ascii=False, default=str)
-    shown = shown if len(shown) <= 50 else shown[:47] + "..."
-    if kind == "value_error":
-        return place.fault(f"{name}: {context['error']}")
-    if kind == "literal_error":
-        allowed = [word.strip("' ") for word in context["expected"].replace(" or ", ", ").split(",")]
-        return place.fault(
-            f"{name} is {shown}; expected one of {', '.join(allowed)}"
-            + _only_suggestion(str(item["input"]), allowed)
-        )
-    if kind in _EXPECTED:
-        return place.fault(
-            f"{name} is {_kind_of(item['input'], shown)}; expected {_EXPECTED[kind]}"
+            f"unknown key '{name}'" + (did_you_mean(str(path[-1]), known) or "; see 'runner kinds'")
         )
     if kind == "string_pattern_mismatch":
         if is_key:
             place = document.place(path, key=True)
-        return place.fault(f"{name} is {shown}; {_pattern_words(context['pattern'])}")
-    message = item["msg"].replace("Input should be ", "expected ")
-    message = message.replace("Dictionary should have at least 1 item after validation, not 0",
-                              "expected at least one")  # fmt: skip
-    return place.fault(f"{name} is {shown}; {message[0].lower()}{message[1:]}")
+            return place.fault(f"the name '{name}'; {_pattern_words(context['pattern'])}")
+        return place.fault(f"{name} is {_quoted(value)}; {_pattern_words(context['pattern'])}")
+    if kind == "value_error":
+        return _place_of_rule(document, path, value, str(context["error"])).fault(
+            f"{name}: {context['error']}"
+        )
+    if kind == "literal_error":
+        allowed = [word.strip("' ") for word in context["expected"].replace(" or ", ", ").split(",")]
+        return place.fault(
+            f"{name} is {_quoted(value)}; expected one of {', '.join(allowed)}"
+            + _only_suggestion(str(value), allowed)
+        )
+    if kind.endswith("too_short") and context["min_length"] == 1:
+        expected = "text" if kind == "string_too_short" else "at least one"
+        return place.fault(f"{name} is empty; expected {expected}")
+    if kind in _EXPECTED:
+        limits = {key: f"{limit:g}" if isinstance(limit, float) else limit
+                  for key, limit in context.items()}  # fmt: skip
+        expected = item.get("expected") or _EXPECTED[kind].format(**limits)
+        return place.fault(f"{name} is {_quoted(value)}; expected {expected}{_quotes(expected, value)}")
+    return place.fault(f"{name} is {_quoted(value)}; {item['msg']}")
+
+
+def _place_of_rule(document: Document, path: Path, value: Any, message: str) -> Place:
+    """Where a broken rule is best seen: in a map, at the first of its keys that the rule names."""
+    if not isinstance(value, dict):
+        return document.place(path)
+    for name in value:
+        if re.search(rf"(?<![A-Za-z_]){re.escape(name)}(?![A-Za-z_])", message):
+            return document.place((*path, name), key=True)
+    return document.place(path, key=True)
+
+
+def _quotes(expected: str, value: Any) -> str:
+    """What to do about a number in quotes, or a text without."""
+    if expected == "text" and not isinstance(value, dict | list | None):
+        return f' in quotes, such as "{shown(json.dumps(value))}"'
+    if expected in ("a number", "a whole number") and isinstance(value, str):
+        return "" if isinstance(typed_scalar(value), str | None) else ", without quotes"
+    return ""
 
 
 def _only_suggestion(name: str, allowed: list[str]) -> str:
@@ -116,10 +189,14 @@ def _only_suggestion(name: str, allowed: list[str]) -> str:
     return found if found.startswith("; did") else ""
 
 
-def _kind_of(value: Any, shown: str) -> str:
-    if isinstance(value, dict | list):
-        return _RENAMED[type(value).__name__]
-    return "empty" if value is None else shown
+def _quoted(value: Any) -> str:
+    if isinstance(value, list):
+        return "a list" if value else "an empty list"
+    if isinstance(value, dict):
+        return "a map" if value else "an empty map"
+    if value in (None, ""):
+        return "empty"
+    return shown(json.dumps(value, ensure_ascii=False))
 
 
 def _pattern_words(pattern: str) -> str:
@@ -132,13 +209,10 @@ def _pattern_words(pattern: str) -> str:
 
 def _model_at(model: type[BaseModel], path: Path) -> type[BaseModel] | None:
     """The model that describes the map at ``path`` below ``model``, if one does."""
+    annotation: Any = model
     for part in path:
-        field = model.model_fields.get(str(part))
-        annotation = field.annotation if field else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return None
-        model = annotation
-    return model
+        annotation = _annotation_below(annotation, part)
+    return _model_of(annotation)
 
 
 def _fields(model: type[BaseModel], path: Path) -> list[str]:

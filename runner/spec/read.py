@@ -8,7 +8,7 @@ from pathlib import Path
 from runner.errors import UsageError
 from runner.model import Job
 from runner.spec.check import load
-from runner.spec.document import MAX_BYTES
+from runner.spec.parse import MAX_BYTES
 
 
 def read(path: Path, *, overrides: Sequence[str] = (), environment: Mapping[str, str]) -> Job:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from runner.model import Accelerator
+from runner.spec.document import shown
 from runner.spec.suggest import did_you_mean
 
 FAMILIES = ("gpu", "tpu", "npu")
@@ -29,14 +30,14 @@ TYPES: dict[str, str] = {
 
 TPU_COUNTS = (1, 2, 4, 8)
 
-_ACCELERATOR = re.compile(r"([A-Za-z][A-Za-z0-9-]*?)(?::([0-9]*\.?[0-9]+))?")
-_MEMORY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]i?B)")
+_ACCELERATOR = re.compile(r"([A-Za-z][A-Za-z0-9-]*?)(?::([0-9]{0,6}\.?[0-9]{1,6}))?")
+_MEMORY = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*([KMGT]i?B)")
 _BYTES = {
     f"{letter}{binary}B": (1024 if binary else 1000) ** power
     for power, letter in enumerate("KMGT", start=1)
     for binary in ("", "i")
 }
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(s|m|h|d)")
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -44,7 +45,7 @@ def parse_accelerator(text: str) -> Accelerator | None:
     """``gpu:0.5``, ``H100:8``, ``TPU-V5E:4``, or ``cpu``, which is None. Raises ValueError."""
     match = _ACCELERATOR.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"'{text}' names no accelerator; expected such as gpu:1, H100:8 or cpu")
+        raise ValueError(f"'{shown(text)}' names no accelerator; expected such as gpu:1, H100:8 or cpu")
     name, amount = match.group(1), match.group(2)
     if name.lower() == "cpu":
         if amount is not None:
@@ -59,15 +60,15 @@ def parse_accelerator(text: str) -> Accelerator | None:
         family = TYPES[kind]
     else:
         raise ValueError(
-            f"'{name}' is no accelerator that is known here"
+            f"'{shown(name)}' is no accelerator that is known here"
             + (did_you_mean(name, [*FAMILIES, "cpu", *TYPES]) or "; expected gpu, tpu, npu or cpu")
         )
     if count <= 0:
-        raise ValueError(f"'{text}' asks for none; leave it out, or ask for cpu")
+        raise ValueError(f"'{shown(text)}' asks for none; leave it out, or ask for cpu")
     if family == "tpu" and count not in TPU_COUNTS:
-        raise ValueError(f"'{text}': a worker takes 1, 2, 4 or 8 chips of a TPU host")
+        raise ValueError(f"'{shown(text)}': a worker takes 1, 2, 4 or 8 chips of a TPU host")
     if count != int(count) and (count > 1 or family != "gpu"):
-        raise ValueError(f"'{text}': only a share of one gpu may be asked for, such as gpu:0.5")
+        raise ValueError(f"'{shown(text)}': only a share of one gpu may be asked for, such as gpu:0.5")
     return Accelerator(family=family, type=kind, count=count)
 
 
@@ -75,13 +76,16 @@ def parse_memory(text: str) -> int:
     """Bytes in ``8GB`` or ``512MiB``. Raises ValueError."""
     match = _MEMORY.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"'{text}' is no amount of memory; expected such as 512MB, 8GB or 4GiB")
-    return int(float(match.group(1)) * _BYTES[match.group(2)])
+        raise ValueError(f"'{shown(text)}' is no amount of memory; expected such as 512MB, 8GB or 4GiB")
+    amount = int(float(match.group(1)) * _BYTES[match.group(2)])
+    if amount == 0:
+        raise ValueError(f"'{shown(text)}' is nothing; leave it out, or ask for more")
+    return amount
 
 
 def parse_duration(text: str) -> float:
     """Seconds in ``90s``, ``10m``, ``2h`` or ``1d``. Raises ValueError."""
     match = _DURATION.fullmatch(text.strip())
     if match is None or float(match.group(1)) == 0:
-        raise ValueError(f"'{text}' is no duration; expected such as 90s, 10m or 2h")
+        raise ValueError(f"'{shown(text)}' is no duration; expected such as 90s, 10m or 2h")
     return float(match.group(1)) * _SECONDS[match.group(2)]

@@ -5,14 +5,16 @@ from __future__ import annotations
 from functools import cache
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, create_model
+from pydantic import AfterValidator, BeforeValidator, Field, create_model
 
 from runner import kinds
 from runner.kinds.training import Parameters
 from runner.model import Resources, Retry
+from runner.spec.document import shown
 from runner.spec.resources import parse_accelerator, parse_duration, parse_memory
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"
+MAX_TIMEOUT_S = 365 * 86400
 ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 
@@ -26,15 +28,30 @@ def _memory(text: str) -> str:
     return text
 
 
+def _has_unit(value: Any) -> Any:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise ValueError(f"{shown(value)} is without a unit; expected such as 512MB, 8GB or 4GiB")
+    return value
+
+
+def _alternatives(texts: list[str]) -> list[str]:
+    if any(text.strip().lower() == "cpu" for text in texts[:-1]):
+        raise ValueError("what follows 'cpu' would never be taken; expected 'cpu' last")
+    return texts
+
+
 def _duration(value: float | str) -> float | str:
-    if isinstance(value, str):
-        parse_duration(value)
-    elif value <= 0:
-        raise ValueError("expected more than 0 seconds")
+    seconds = parse_duration(value) if isinstance(value, str) else value
+    if not 0 < seconds <= MAX_TIMEOUT_S:
+        raise ValueError("expected more than 0 seconds, and at most a year (365d)")
     return value
 
 
 AcceleratorText = Annotated[str, AfterValidator(_accelerator)]
+Alternatives = Annotated[
+    list[AcceleratorText], Field(min_length=1), AfterValidator(_alternatives)
+]
+MemoryText = Annotated[str, BeforeValidator(_has_unit), AfterValidator(_memory)]
 EnvName = Annotated[str, Field(pattern=ENV_NAME)]
 
 
@@ -44,15 +61,13 @@ class ResourcesSpec(Parameters):
     cpus: Annotated[float, Field(gt=0, le=100_000)] = Field(
         1.0, description="CPUs; also the threads that the framework may use"
     )
-    memory: Annotated[str, AfterValidator(_memory)] | None = Field(
+    memory: MemoryText | None = Field(
         None, description="main memory, such as 8GB"
     )
-    accelerators: AcceleratorText | Annotated[list[AcceleratorText], Field(min_length=1)] | None = (
-        Field(
-            None,
-            description="devices, such as gpu:1, H100:8, TPU-V5E:8 or npu:1; a list is "
-            "alternatives in order, where cpu may come last",
-        )
+    accelerators: AcceleratorText | Alternatives | None = Field(
+        None,
+        description="devices, such as gpu:1, H100:8, TPU-V5E:8 or npu:1; a list is "
+        "alternatives in order, where cpu may come last",
     )
 
     def resolve(self) -> Resources:

@@ -24,12 +24,9 @@ _MAX_POINTS = 200
 _MAX_EVALUATIONS = 50
 
 
-def count_steps(
-    samples: int, *, global_batch_size: int, epochs: int, max_steps: int | None = None
-) -> int:
-    """The optimizer steps of a training: those of ``epochs``, or ``max_steps`` if that is less."""
-    steps = epochs * math.ceil(samples / global_batch_size)
-    return steps if max_steps is None else min(steps, max_steps)
+def count_steps(samples: int, *, global_batch_size: int, epochs: int) -> int:
+    """The optimizer steps of ``epochs`` passes over ``samples`` samples."""
+    return epochs * math.ceil(samples / global_batch_size)
 
 
 def fit(

@@ -37,6 +37,11 @@ class FusedAdam(torch.optim.Adam):
 
     _gathered: list[_AdamTensors] | None = None
 
+    def __init__(self, params: Iterable[dict[str, Any]], **settings: Any) -> None:
+        super().__init__(params, fused=True, **settings)
+        # So that a GradScaler unscales the gradients itself, and does not leave it to this step.
+        self._step_supports_amp_scaling = False
+
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds parameters with settings of their own."""
         self._gathered = None
@@ -46,7 +51,7 @@ class FusedAdam(torch.optim.Adam):
         self._gathered = None
         super().__setstate__(state)  # type: ignore[no-untyped-call]
 
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
+    def step(self) -> None:  # type: ignore[override]
         """Updates every parameter that has a gradient."""
         if self._gathered is None:
             self._gathered = [self._gather(group) for group in self.param_groups]
@@ -96,6 +101,10 @@ class FusedSGD(torch.optim.SGD):
 
     _gathered: list[_SGDTensors] | None = None
 
+    def __init__(self, params: Iterable[dict[str, Any]], **settings: Any) -> None:
+        super().__init__(params, fused=True, **settings)
+        self._step_supports_amp_scaling = False
+
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds parameters with settings of their own."""
         self._gathered = None
@@ -105,7 +114,7 @@ class FusedSGD(torch.optim.SGD):
         self._gathered = None
         super().__setstate__(state)  # type: ignore[no-untyped-call]
 
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
+    def step(self) -> None:  # type: ignore[override]
         """Updates every parameter that has a gradient."""
         if self._gathered is None:
             self._gathered = [self._gather(group) for group in self.param_groups]
@@ -193,12 +202,11 @@ def make_optimizer(
         groups = [{"params": trained, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
     if name == "sgd":
-        return FusedSGD(groups, lr=learning_rate, momentum=momentum, fused=True)
+        return FusedSGD(groups, lr=learning_rate, momentum=momentum)
     return FusedAdam(
         groups,
         lr=learning_rate,
         betas=betas,
-        fused=True,
         decoupled_weight_decay=name == "adamw",
     )
 

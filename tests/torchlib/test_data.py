@@ -118,6 +118,7 @@ def test_label_column_by_name_and_numeric_classes_by_value(tmp_path: Path) -> No
     ("rows", "message"),
     [
         ("1,cat\n,dog\n", "column 'a', row 2: the value is missing"),
+        ("1,cat\n2,\n", "column 'b', row 2: the value is missing"),
         ("1,cat\nbig,dog\n", "column 'a', row 2: 'big' is not a number"),
         ("1,cat\ninf,dog\n", "column 'a', row 2: inf is not finite"),
         ("1,0.5\n2,0.7\n", "fractional numbers"),
@@ -218,6 +219,13 @@ def test_image_that_is_none_is_named(tmp_path: Path) -> None:
         data.load(path=str(tmp_path))
 
 
+def test_image_of_16_bits_is_refused(tmp_path: Path) -> None:
+    write_images(tmp_path)
+    Image.fromarray(np.full((4, 6), 40_000, dtype=np.uint16)).save(tmp_path / "dog" / "deep.png")
+    with pytest.raises(TaskError, match=r"deep\.png has more than 8 bits a channel"):
+        data.load(path=str(tmp_path))
+
+
 def test_folder_without_images(tmp_path: Path) -> None:
     with pytest.raises(TaskError, match="has no images"):
         data.load(path=str(tmp_path), format="images")
@@ -239,6 +247,8 @@ def test_folder_of_text_in_sorted_order(tmp_path: Path) -> None:
     (tmp_path / "b.py").write_bytes(b"second" * 20)
     (tmp_path / "a.txt").write_bytes(b"first!" * 20)
     (tmp_path / "c.bin").write_bytes(b"\x00" * 900)
+    (tmp_path / ".hidden").mkdir()
+    (tmp_path / ".hidden" / "a.txt").write_bytes(b"\xff" * 900)
     loaded = data.load(path=str(tmp_path), block_size=6, test_fraction=0.5)
     assert bytes(loaded.train_inputs[0].tolist()) == b"first!"
     assert loaded.train_inputs.max() < 128
@@ -259,6 +269,12 @@ def test_text_that_is_too_short(tmp_path: Path) -> None:
         data.load(path=str(tmp_path / "t.txt"))
 
 
+@pytest.mark.parametrize("size", [0, -3, "long"])
+def test_block_size_that_is_none(size: object) -> None:
+    with pytest.raises(TaskError, match="block_size must be a whole number"):
+        data.load(name="stdlib", args={"bytes": 999}, block_size=size)  # type: ignore[arg-type]
+
+
 def test_factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "own_data.py").write_text(
         "import numpy as np\n"
@@ -266,6 +282,9 @@ def test_factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "    x = np.arange(2.0 * n).reshape(n, 2)\n"
         "    return x, np.arange(n) % 2, x, np.arange(n) % 2\n"
         "def wrong(): return 3\n"
+        "def beyond():\n"
+        "    from dataclasses import replace\n"
+        "    return replace(whole(), classes=('zero', 'one'))\n"
         "def whole():\n"
         "    from runner.torchlib.data import load\n"
         "    return load(name='digits')\n"
@@ -274,6 +293,8 @@ def test_factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = data.load(factory="own_data:make", args={"n": 8})
     assert loaded.train_inputs.shape == (8, 2) and loaded.classes == ("0", "1")
     assert data.load(factory="own_data:whole").input_shape == (1, 8, 8)
+    with pytest.raises(TaskError, match="train_targets are 0 to 9; there are 2 classes"):
+        data.load(factory="own_data:beyond")
     with pytest.raises(TaskError, match="returned a int"):
         data.load(factory="own_data:wrong")
     with pytest.raises(TaskError, match="needs the argument 'n'"):

@@ -46,7 +46,9 @@ def test_call_checks_names_before_it_calls() -> None:
         return width * depth
 
     assert call("it", make, {"width": 3}) == 6
-    with pytest.raises(TaskError, match="it has no argument 'widht'; it accepts: width, depth") as e:
+    with pytest.raises(
+        TaskError, match="it has no argument 'widht'; it accepts: width, depth"
+    ) as e:
         call("it", make, {"widht": 3})
     assert e.value.hint == "did you mean 'width'?"
     with pytest.raises(TaskError, match="needs the argument 'width'"):

@@ -44,9 +44,8 @@ def train(
         learning_rate=learning_rate,
         weight_decay=weight_decay,
     )
-    steps = count_steps(
-        len(data.train_inputs), global_batch_size=batch, epochs=epochs, max_steps=max_steps
-    )
+    samples = len(data.train_inputs)
+    steps = max_steps or count_steps(samples, global_batch_size=batch, epochs=epochs)
     schedule = make_schedule(made, total_steps=steps)
     return list(
         fit(

@@ -82,6 +82,7 @@ def from_factory(factory: str, args: Mapping[str, Any]) -> Dataset:
     """
     result = call(f"data factory {factory}", resolve(factory), args)
     if isinstance(result, Dataset):
+        _check_dataset(result, factory)
         return result
     if isinstance(result, tuple) and len(result) == 4:
         return from_split(*result, source=factory)
@@ -89,6 +90,27 @@ def from_factory(factory: str, args: Mapping[str, Any]) -> Dataset:
         f"{factory} returned a {type(result).__name__}",
         hint="return a runner.torchlib.data.Dataset or (x_train, y_train, x_test, y_test)",
     )
+
+
+def _check_dataset(data: Dataset, source: str) -> None:
+    for part in ("train", "test"):
+        inputs = getattr(data, f"{part}_inputs")
+        targets = getattr(data, f"{part}_targets")
+        if not len(inputs) or len(inputs) != len(targets):
+            raise TaskError(
+                f"{source}: {len(inputs)} {part}_inputs and {len(targets)} {part}_targets; "
+                "there must be as many of both, and some"
+            )
+        if tuple(inputs.shape[1:]) != tuple(data.input_shape):
+            raise TaskError(
+                f"{source}: {part}_inputs have shape {tuple(inputs.shape[1:])} a sample, "
+                f"and input_shape is {tuple(data.input_shape)}"
+            )
+        if int(targets.min()) < 0 or int(targets.max()) >= len(data.classes):
+            raise TaskError(
+                f"{source}: {part}_targets are {targets.min()} to {targets.max()}; "
+                f"there are {len(data.classes)} classes, counted from 0"
+            )
 
 
 def _inputs(values: Any, name: str, source: str) -> Array:

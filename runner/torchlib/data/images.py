@@ -12,6 +12,9 @@ from runner.torchlib.data.extras import need
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
+# Pillow would clip these to 8 bits without a word.
+_DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
+
 
 def image_files(folder: Path) -> list[tuple[str, Path]]:
     """The images in the folders of ``folder``, sorted: (class, file). Hidden files don't count."""
@@ -28,8 +31,8 @@ def read_images(folder: Path) -> Labelled:
     """All images, (samples, channels, height, width), values 0 to 255; the folder is the label.
 
     One channel if every file is grey, else three. Raises TaskError if there are none, one can't be
-    read, or one differs in size from the first: images are not scaled, as any way to do that would
-    be a decision about the data.
+    read or has more than 8 bits a channel, or one differs in size from the first: images are not
+    scaled, as any way to do that would be a decision about the data.
     """
     need("PIL", package="pillow", extra="files", what="a folder of images")
     from PIL import Image, UnidentifiedImageError
@@ -45,7 +48,12 @@ def read_images(folder: Path) -> Labelled:
     for _, file in files:
         try:
             with Image.open(file) as image:
-                grey = image.mode in ("1", "L", "I", "I;16", "F")
+                if image.mode in _DEEP_MODES:
+                    raise TaskError(
+                        f"{file} has more than 8 bits a channel (mode {image.mode})",
+                        hint="convert the images to 8 bits, or read them in a data factory",
+                    )
+                grey = image.mode in ("1", "L")
                 size = image.size if size is None else size
                 if image.size != size:
                     raise TaskError(

@@ -84,18 +84,24 @@ def _numbers(path: Path, name: str, column: pyarrow.ChunkedArray) -> Array:
 def _labels(path: Path, name: str, column: pyarrow.ChunkedArray) -> Array:
     _check_complete(path, name, column)
     values: Array = column.to_numpy()
-    if values.dtype.kind not in "iufb":
-        values = np.array([str(value) for value in values])
-    return values
+    if values.dtype.kind in "iufb":
+        return values
+    texts = [str(value) for value in values]
+    if "" in texts:
+        raise _missing(path, name, texts.index(""))
+    return np.array(texts)
 
 
 def _check_complete(path: Path, name: str, column: pyarrow.ChunkedArray) -> None:
     if column.null_count:
-        row = column.is_null().to_pylist().index(True)
-        raise TaskError(
-            f"{path}: column '{name}', row {row + 1}: the value is missing",
-            hint="fill it in, or drop the row",
-        )
+        raise _missing(path, name, column.is_null().to_pylist().index(True))
+
+
+def _missing(path: Path, name: str, index: int) -> TaskError:
+    return TaskError(
+        f"{path}: column '{name}', row {index + 1}: the value is missing",
+        hint="fill it in, or drop the row",
+    )
 
 
 def _is_number(text: str) -> bool:

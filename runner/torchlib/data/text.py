@@ -16,13 +16,19 @@ _SUFFIXES = (".txt", ".md", ".rst", ".py", ".json", ".csv", ".html", ".c", ".h",
 
 
 def read_text(path: Path) -> bytes:
-    """The bytes of a file, or of all text files below a folder in sorted order."""
+    """The bytes of a file, or of all text files below a folder in sorted order, none hidden."""
     if path.is_file():
         return path.read_bytes()
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES)
+    files = sorted(
+        file
+        for file in path.rglob("*")
+        if file.suffix.lower() in _SUFFIXES
+        and file.is_file()
+        and not any(part.startswith(".") for part in file.relative_to(path).parts)
+    )
     if not files:
         raise TaskError(f"{path} has no text files", hint=f"looked for {' '.join(_SUFFIXES)}")
-    return b"\n".join(file.read_bytes() for file in files if file.is_file())
+    return b"\n".join(file.read_bytes() for file in files)
 
 
 def stdlib(*, bytes: int = 2_000_000) -> builtins.bytes:
@@ -52,6 +58,8 @@ def from_text(text: bytes, *, block_size: int, test_fraction: float) -> Dataset:
     surrounded by what was trained on. Raises TaskError if the text is too short for one block in
     either part.
     """
+    if not isinstance(block_size, int) or isinstance(block_size, bool) or block_size < 1:
+        raise TaskError(f"block_size must be a whole number of at least 1, not {block_size!r}")
     cut = len(text) - round(len(text) * test_fraction)
     parts = [_blocks(text[:cut], block_size), _blocks(text[cut:], block_size)]
     for part, blocks in zip(("training", "held-out"), parts, strict=True):

@@ -65,6 +65,9 @@ def build(
     offered = {"input_shape": tuple(input_shape), "num_classes": num_classes}
     taken = inspect.signature(make).parameters
     from_data = {key: value for key, value in offered.items() if key in taken}
+    for key in from_data:
+        if key in spec.args:
+            raise TaskError(f"{spec}: {key} is given by the data", hint=f"take {key} out of args")
     # The generator is put back afterwards, so that building a model does not shift the randomness
     # of whoever called.
     with torch.random.fork_rng(devices=[]):

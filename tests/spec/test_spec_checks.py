@@ -1,0 +1,315 @@
+"""What reads well but can't be: types, ranges, kinds, references, cycles, defaults."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from refusing import TASK, faults, refused
+
+from runner.errors import SpecError
+from runner.spec import load
+
+MISPLACED = "a reference to a task's output can't stand here; expected it in a parameter of a task"
+NAMED = "expected letters, digits, - and _, at most 63, beginning with a letter or digit"
+A_REFERENCE = "${tasks.a.outputs.model}"
+STUDENT = """\
+  b:
+    kind: distill
+    teacher: {teacher}
+    model: {{name: mlp}}
+    data: {{name: digits}}
+    max_epochs: 1
+"""
+
+
+def test_a_list_where_a_map_belongs_is_said_at_each_level() -> None:
+    wanted = {
+        "name: x\ntasks: [a]\n": "2:8: tasks is a list; expected a map",
+        "name: x\ntasks:\n": "2:7: tasks is empty; expected a map",
+        "name: x\ntasks: {}\n": "2:8: tasks is empty; expected at least one",
+        "name: x\ntasks:\n  a: [1]\n": (
+            "3:6: the task 'a' is not a map; expected its 'kind' and parameters"
+        ),
+        TASK.replace("{name: mlp}", "[mlp]"): "5:12: model is a list; expected a map",
+        TASK + "    resources: [1]\n": "8:16: resources is a list; expected a map",
+        "resources: [1]\n" + TASK: "1:12: resources is a list; expected a map",
+        TASK.replace("{name: mlp}", "{name: mlp, args: [1]}"): (
+            "5:30: args is a list; expected a map"
+        ),
+    }
+    assert {text: refused(text) for text in wanted} == {t: [m] for t, m in wanted.items()}
+
+
+LINES = {
+    "max_epoch: 3": "8:5: unknown key 'max_epoch'; did you mean 'max_epochs'?",
+    "learning_rate: 3": "8:5: unknown key 'learning_rate'; see 'runner kinds'",
+    "max_steps: 3": "7:5: a: expected exactly one of 'max_epochs' and 'max_steps'",
+    "seed: -1": "8:11: seed is -1; expected at least 0",
+    "seed: 1.0": "8:11: seed is 1.0; expected a whole number",
+    "seed: '3'": '8:11: seed is "3"; expected a whole number, without quotes',
+    "seed: yes": '8:11: seed is "yes"; expected a whole number',
+    "seed: true": "8:11: seed is true; expected a whole number",
+    "seed:": "8:10: seed is empty; expected a whole number",
+    "seed: 2147483648": "8:11: seed is 2147483648; expected less than 2147483648",
+    f"seed: {'9' * 300}": f"8:11: seed is {'9' * 57}...; expected less than 2147483648",
+    "seed: 1e999": "8:11: 1e999 is out of range; expected a finite number",
+    "label_smoothing: .inf": "8:22: .inf is out of range; expected a finite number",
+    "label_smoothing: .nan": "8:22: .nan is out of range; expected a finite number",
+    "max_grad_norm: 0": "8:20: max_grad_norm is 0; expected more than 0",
+    "global_batch_size: 1000000000000000": (
+        "8:24: global_batch_size is 1000000000000000; expected at most 1000000000000"
+    ),
+    "optimizer: {name: adm}": (
+        '8:23: name is "adm"; expected one of adamw, adam, sgd; did you mean \'adam\'?'
+    ),
+    "optimizer: {lr: 1}": (
+        "8:17: unknown key 'lr'; expected one of name, learning_rate, weight_decay, momentum, betas"
+    ),
+    "optimizer: {betas: [0.9]}": "8:17: betas has no item 2; expected one",
+    "optimizer: {betas: [0.9, x]}": '8:30: item 2 of betas is "x"; expected a number',
+    "optimizer: {betas: [0.1, 0.2, 0.3]}": "8:24: betas is a list; expected at most 2 items",
+    "env: {A: 1}": '8:14: A is 1; expected text in quotes, such as "1"',
+    "env: {1B: x}": (
+        "8:11: the name '1B'; expected letters, digits and _, not beginning with a digit"
+    ),
+    "secrets: [A, B C]": (
+        '8:18: item 2 of secrets is "B C"; expected letters, digits and _, not beginning with a digit'
+    ),
+    "depends_on: a": '8:17: depends_on is "a"; expected a list',
+    "depends_on: [3]": '8:18: item 1 of depends_on is 3; expected text in quotes, such as "3"',
+    "depends_on: [c]": "8:18: no task is called 'c'; expected one of a",
+    "depends_on: [a]": "8:18: the task 'a' waits for itself; expected another task",
+    "timeout: 0": "8:14: timeout: expected more than 0 seconds, and at most a year (365d)",
+    "timeout: 366d": "8:14: timeout: expected more than 0 seconds, and at most a year (365d)",
+    "timeout: 10 years": (
+        "8:14: timeout: '10 years' is no duration; expected such as 90s, 10m or 2h"
+    ),
+    "timeout: {float: 1}": "8:14: timeout is a map; expected a number or text",
+    "resources: {cpus: 0}": "8:23: cpus is 0; expected more than 0",
+    "resources: {memory: 8}": (
+        "8:25: memory: 8 is without a unit; expected such as 512MB, 8GB or 4GiB"
+    ),
+    "resources: {memory: 8 gigs}": (
+        "8:25: memory: '8 gigs' is no amount of memory; expected such as 512MB, 8GB or 4GiB"
+    ),
+    "resources: {memory: 0GB}": "8:25: memory: '0GB' is nothing; leave it out, or ask for more",
+    "resources: {accelerators: H10:8}": (
+        "8:31: accelerators: 'H10' is no accelerator that is known here; did you mean 'H100'?"
+    ),
+    "resources: {accelerators: {str: 1}}": "8:31: accelerators is a map; expected text or a list",
+    "resources: {accelerators: []}": "8:31: accelerators is empty; expected at least one",
+    "resources: {accelerators: [gpu, x y]}": (
+        "8:37: item 2 of accelerators: 'x y' names no accelerator; expected such as gpu:1, H100:8 "
+        "or cpu"
+    ),
+    "resources: {accelerators: [cpu, gpu]}": (
+        "8:31: accelerators: what follows 'cpu' would never be taken; expected 'cpu' last"
+    ),
+    "resources: {accelerators: gpu:1.5}": (
+        "8:31: accelerators: 'gpu:1.5': only a share of one gpu may be asked for, such as gpu:0.5"
+    ),
+    "resources: {accelerators: TPU-V6E:3}": (
+        "8:31: accelerators: 'TPU-V6E:3': a worker takes 1, 2, 4 or 8 chips of a TPU host"
+    ),
+    "resources: {accelerators: [gpu, npu]}": (
+        "8:37: accelerators: the kind train does not run on npu:1; expected cpu or gpu"
+    ),
+    "retry: {max_restarts: -1}": "8:27: max_restarts is -1; expected at least 0",
+    f"env: {{A: '{A_REFERENCE}'}}": f"8:14: {MISPLACED}",
+    f"seed: {A_REFERENCE}": f"8:11: {MISPLACED}",
+    f"depends_on: ['{A_REFERENCE}']": f"8:18: {MISPLACED}",
+    f"resources: {{memory: '{A_REFERENCE}'}}": f"8:25: {MISPLACED}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_wrong_line_is_one_fault(line: str) -> None:
+    assert refused(f"{TASK}    {line}\n") == [LINES[line]]
+
+
+CHANGES = {
+    ("name: job", "name: my job"): f'1:7: name is "my job"; {NAMED}',
+    ("name: job\n", ""): "1:1: no 'name'; expected it: the job's name: letters, digits, - and _",
+    ("name: job", f"name: {A_REFERENCE}"): f"1:7: {MISPLACED}",
+    ("  a:", "  a b:"): f"3:3: the task name 'a b'; {NAMED}",
+    ("kind: train", "kind: trian"): "4:11: no kind is called 'trian'; did you mean 'train'?",
+    ("kind: train", "kind: [train]"): (
+        "4:11: kind is not a word; expected one of train, distill, evaluate"
+    ),
+    ("    kind: train\n", ""): (
+        "3:3: the task 'a' has no 'kind'; expected one of train, distill, evaluate"
+    ),
+    ("    model: {name: mlp}\n", ""): "3:3: 'a' has no 'model'; expected it: what to train",
+    ("{name: mlp}", "{}"): "5:5: model: expected exactly one of 'name' and 'factory'",
+    ("{name: mlp}", "{name: mlp, factory: 'a:b'}"): (
+        "5:13: model: expected exactly one of 'name' and 'factory'"
+    ),
+    ("{name: mlp}", "{factory: ab}"): '5:22: factory is "ab"; expected package.module:function',
+    ("{name: digits}", "{path: ''}"): "6:18: path is empty; expected text",
+    ("{name: digits}", "{name: digits, format: csv}"): "6:26: data: 'format' goes with 'path' only",
+    ("max_epochs: 1", "max_epochs: 1\n    global_batch_size: 10\n    per_device_batch_size: 4"): (
+        "8:5: a: global_batch_size 10 is not divisible by per_device_batch_size 4; the nearest "
+        "that is: 8 or 12"
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change[1] or change[0])
+def test_a_wrong_change_is_one_fault(change: tuple[str, str]) -> None:
+    assert refused(TASK.replace(*change)) == [CHANGES[change]]
+
+
+REFERENCES = {
+    "${tasks.aa.outputs.model}": "no task is called 'aa'; did you mean 'a'?",
+    "${tasks.a.outputs.modle}": (
+        "the task 'a' (kind train) has no output 'modle'; did you mean 'model'?"
+    ),
+    "${tasks.b.outputs.model}": "the task 'b' waits for itself; expected another task",
+    "${tasks.a.output.model}": (
+        "the reference '${tasks.a.output.model}'; expected ${tasks.NAME.outputs.NAME}"
+    ),
+    "${tasks.}": "the reference '${tasks.}'; expected ${tasks.NAME.outputs.NAME}",
+    "x-${tasks.a.outputs.model}": (
+        "a reference among other text; expected it to be the whole value"
+    ),
+    "${Tasks.a.outputs.model}": (
+        "nothing is called 'Tasks.a.outputs.model'; expected ${env:NAME} or "
+        "${tasks.NAME.outputs.NAME}"
+    ),
+    "${tasks.a.outputs.model": "'${' without '}'; expected ${env:NAME} or ${tasks.NAME.outputs.NAME}",
+}
+
+
+@pytest.mark.parametrize("reference", REFERENCES)
+def test_a_wrong_reference_is_one_fault(reference: str) -> None:
+    text = TASK + STUDENT.format(teacher=reference)
+    assert refused(text) == [f"10:14: {REFERENCES[reference]}"]
+
+
+def test_an_output_of_a_kind_that_has_none() -> None:
+    check = "  {}:\n    kind: evaluate\n    model: {}\n    data: {{name: digits}}\n"
+    text = TASK + check.format("b", A_REFERENCE) + check.format("c", "${tasks.b.outputs.model}")
+    assert refused(text) == ["14:12: the task 'b' (kind evaluate) has no output 'model'; it has none"]
+
+
+def test_a_reference_is_a_dependency_and_so_is_depends_on() -> None:
+    text = TASK + STUDENT.format(teacher=A_REFERENCE) + STUDENT.replace("b:", "c:").format(teacher="x")
+    job = load((text + "    depends_on: [b, a]\n").encode(), file="x", environment={})
+    assert {task.name: task.depends_on for task in job.tasks} == {
+        "a": (), "b": ("a",), "c": ("b", "a")}  # fmt: skip
+
+
+def test_a_cycle_is_one_fault_at_the_reference_that_closes_it() -> None:
+    text = TASK + "    depends_on: [b]\n" + STUDENT.format(teacher=A_REFERENCE)
+    assert refused(text) == [
+        "11:14: tasks that wait for each other: a needs b needs a; expected an order in which "
+        "they can start"
+    ]
+
+
+def chain(count: int, *, closed: bool) -> str:
+    first = f"[t{count - 1}]" if closed else "[]"
+    task = "  t{}: {{kind: train, model: {{name: mlp}}, data: {{name: digits}}, max_epochs: 1, depends_on: {}}}\n"
+    return "name: x\ntasks:\n" + "".join(
+        task.format(i, f"[t{i - 1}]" if i else first) for i in range(count)
+    )
+
+
+def test_a_long_chain_is_checked_in_no_time() -> None:
+    began = time.process_time()
+    assert refused(chain(2000, closed=False)) == []
+    [fault] = refused(chain(2000, closed=True))
+    assert "t0 needs t1999 needs t1998 needs t1997 needs ... needs t3" in fault
+    assert time.process_time() - began < 8.0
+
+
+def test_defaults_hold_for_every_task_and_are_overridden() -> None:
+    text = "seed: 3\nresources: {cpus: 4, memory: 2GB}\nenv: {A: x, B: y}\n" + TASK
+    text += "    resources: {cpus: 1}\n    env: {B: z}\n" + STUDENT.format(teacher="folder")
+    a, b = load(text.encode(), file="x", environment={}).tasks
+    assert (a.seed, a.resources.cpus, a.resources.memory_bytes) == (3, 1.0, 2_000_000_000)
+    assert (b.seed, b.resources.cpus, b.resources.memory_bytes) == (3, 4.0, 2_000_000_000)
+    assert (a.env, b.env) == ({"A": "x", "B": "z"}, {"A": "x", "B": "y"})
+
+
+def test_a_wrong_default_is_said_once_and_at_its_place() -> None:
+    text = "seed: x\nresources: {cpu: 1}\n" + TASK + STUDENT.format(teacher="folder")
+    assert refused(text) == [
+        '1:7: seed is "x"; expected a whole number',
+        "2:13: unknown key 'cpu'; did you mean 'cpus'?",
+    ]
+
+
+def test_all_faults_of_a_file_at_once_and_in_order() -> None:
+    text = """\
+name: two words
+seed: -1
+tasks:
+  teacher:
+    kind: train
+    model: {name: mpl}
+    data: {name: digits}
+    max_epochs: 0
+    max_epochs: 3
+  student:
+    kind: distil
+    teacher: ${tasks.teacher.outputs.weights}
+  check:
+    kind: evaluate
+    model: ${tasks.studnet.outputs.model}
+    dat: {name: digits}
+    resources: {accelerators: H100}
+    env: {HOME: ${env:HOME}}
+"""
+    # What YAML itself can't read ends the reading.
+    assert refused(text) == [
+        "9:5: the key 'max_epochs' stands twice; expected it once (it is first on line 8)",
+        '18:17: a reference inside { } or [ ] without quotes; expected "${...}"',
+    ]
+    text = text.replace("{HOME: ${env:HOME}}", "{HOME: '${env:HOME}'}")
+    assert refused(text) == [
+        f'1:7: name is "two words"; {NAMED}',
+        "2:7: seed is -1; expected at least 0",
+        '6:19: name is "mpl"; expected one of mlp, convnet, resnet, vit, gpt; did you mean \'mlp\'?',
+        "8:17: max_epochs is 0; expected at least 1",
+        "9:5: the key 'max_epochs' stands twice; expected it once (it is first on line 8)",
+        "11:11: no kind is called 'distil'; did you mean 'distill'?",
+        "12:14: the task 'teacher' (kind train) has no output 'weights'; expected one of model",
+        "13:3: 'check' has no 'data'; expected it: what to train or measure on",
+        "15:12: no task is called 'studnet'; did you mean 'student'?",
+        "16:5: unknown key 'dat'; did you mean 'data'?",
+        "18:17: the environment has no variable HOME; expected it to be set: HOME=... runner ...",
+    ]
+
+
+def test_what_lies_beside_a_spec_is_looked_up(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("import os\ndef make_model(): ...\nx, (y, z) = 1, (2, 3)\n")
+    (tmp_path / "torn.py").write_text("def f(:\n")
+    (tmp_path / "table.csv").write_text("a,b\n")
+    wrong = {
+        "{path: tabel.csv}": f"nothing lies at {tmp_path}/tabel.csv; did you mean 'table.csv'?",
+        "{path: none/x.csv}": f"nothing lies at {tmp_path}/none/x.csv",
+        f"{{path: {'x' * 300}}}": f"{'x' * 57}... can't be looked up: File name too long",
+        '{path: "a\\0b"}': "a\\x00b can't be looked up: embedded null byte",
+        "{factory: 'mine:make_modle'}": "mine.py has no 'make_modle'; did you mean 'make_model'?",
+        "{factory: 'torn:f'}": "torn.py:1 is not valid Python: invalid syntax",
+        f"{{factory: '{'m' * 300}:f'}}": f"{'m' * 57}... can't be read: File name too long",
+    }  # fmt: skip
+    for data, message in wrong.items():
+        text = TASK.replace("{name: digits}", data)
+        with pytest.raises(SpecError) as caught:
+            load(text.encode(), file="x", environment={}, folder=tmp_path)
+        assert [fault.message for fault in caught.value.faults] == [message]
+    for data in ("{path: table.csv}", "{path: /no/such/file.csv}", "{factory: 'mine:z'}",
+                 "{factory: 'elsewhere:f'}"):  # fmt: skip
+        text = TASK.replace("{name: digits}", data)
+        job = load(text.encode(), file="x", environment={}, folder=tmp_path)
+        if data == "{path: table.csv}":
+            assert job.tasks[0].params["data"]["path"] == str(tmp_path / "table.csv")
+
+
+def test_a_fault_carries_its_line() -> None:
+    [fault] = faults(TASK + "    seed: x  # a comment\n")
+    assert (fault.line, fault.column, fault.source) == (8, 11, "    seed: x  # a comment")
