@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Event
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,6 +23,10 @@ from runner.cli.options import (
     storage_option,
 )
 from runner.errors import Exit
+
+if TYPE_CHECKING:
+    from runner.model import Record
+    from runner.runs.folder import RunFolder
 
 EXITS = {"finished": Exit.FINISHED, "cancelled": Exit.INTERRUPTED}
 
@@ -49,22 +56,24 @@ def command(
     from runner.report.summary import to_json
     from runner.report.terminal import to_terminal
     from runner.runs.reporting import report_of
-    from runner.runs.submission import carry_out, open_run, target
+    from runner.runs.request import Request, secrets_of
+    from runner.runs.submission import drive
 
     cancelled = Event()
-    with target(where_to) as where:
-        folder = open_run(job, where, storage, os.environ)
-        plan = folder.plan()
-        with Live(folder.run, plan, sys.stderr) as live, ending_cleanly(folder, cancelled, live):
-            status = carry_out(
-                folder,
-                plan,
-                where,
-                submitted_at_s=submitted_at_s,
-                environment=os.environ,
-                observe=live.observe,
-                cancelled=cancelled,
-            )
+    request = Request(
+        job=job,
+        storage=str(storage.absolute()),
+        submitted_at_s=submitted_at_s,
+        secrets=secrets_of(job, os.environ),
+    )
+    with ExitStack() as stack:
+
+        def begin(folder: RunFolder) -> Callable[[Record], None]:
+            live = stack.enter_context(Live(folder.run, folder.plan(), sys.stderr))
+            stack.enter_context(ending_cleanly(folder, cancelled, live))
+            return live.observe
+
+        folder, status = drive(request, where_to, begin=begin, cancelled=cancelled)
     report = report_of(folder)
     if as_json:
         click.echo(to_json(report), nl=False)

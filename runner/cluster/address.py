@@ -15,12 +15,16 @@ REACH_TIMEOUT_S = 3.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Address:
-    """A cluster's ``host:port``, how it came to be meant, and the token that opens it, if known."""
+    """A cluster's ``host:port``, how it came to be meant, and the token that opens it, if known.
+
+    ``driver`` is the socket of its resident driver, if it has one.
+    """
 
     host: str
     port: int
     origin: str
     token: str | None = None
+    driver: str | None = None
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
@@ -36,6 +40,12 @@ class WarmCluster:
     token: str
     mark: str
     folder: str
+    dashboard_port: int
+
+    @property
+    def socket(self) -> str:
+        """Where its resident driver listens."""
+        return str(Path(self.folder) / "driver.sock")
 
 
 def state_file(environment: Mapping[str, str]) -> Path:
@@ -81,7 +91,13 @@ def resolve(given: str | None, environment: Mapping[str, str]) -> Address | None
     if text is None or text == "auto":
         warm = warm_cluster(environment)
         if warm is not None:
-            return Address(host="127.0.0.1", port=warm.port, origin="runner up", token=warm.token)
+            return Address(
+                host="127.0.0.1",
+                port=warm.port,
+                origin="runner up",
+                token=warm.token,
+                driver=warm.socket,
+            )
         if text == "auto":
             raise ClusterError(
                 f"{origin} is 'auto', but no local cluster is up",

@@ -6,7 +6,6 @@ import io
 import os
 import re
 import sys
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,34 +16,32 @@ from runner.errors import ClusterError
 from runner.model import Order, Placement, Record
 from runner.worker.wire import order_from_json, order_to_json, record_from_json, record_to_json
 
-LOG = "log.txt"
+LOG, CODE = "log.txt", "code"
 _RAY_NAMES = ("CPU", "GPU", "memory")
 
 
-class Worker:
-    """The actor of one rank. It lives for one attempt and writes its output to the attempt's log."""
+def work(order_text: str, secrets: Mapping[str, str], code: bytes | None) -> Iterator[str]:
+    """One rank's process: the attempt's records as they come, each a line of JSON.
 
-    def attempt(
-        self, order_text: str, secrets: Mapping[str, str], code: bytes | None
-    ) -> Iterator[str]:
-        """The attempt's records, each a line of JSON, as they come."""
-        import ray
+    It lives for one attempt, and its output goes to the attempt's log.
+    """
+    import ray
 
-        from runner.worker.attempt import attempt
-        from runner.worker.log import log_line
+    from runner.worker.attempt import attempt
+    from runner.worker.log import log_line
 
-        order = order_from_json(order_text)
-        os.environ |= secrets
-        _capture(Path(order.folder))
-        if code is not None:
-            order = replace(order, workdir=_unpack(code))
-        node = ray.get_runtime_context().get_node_id()
-        for record in attempt(order):
-            if record.event == "attempt_running":
-                record = replace(record, data={**record.data, "node_id": node})
-            if (line := log_line(record)) is not None:
-                print(line, flush=True)  # goes to the attempt's log
-            yield record_to_json(record)
+    order = order_from_json(order_text)
+    os.environ |= secrets
+    _capture(Path(order.folder))
+    if code is not None:
+        order = replace(order, workdir=_unpack(code, Path(order.folder)))
+    node = ray.get_runtime_context().get_node_id()
+    for record in attempt(order):
+        if record.event == "attempt_running":
+            record = replace(record, data={**record.data, "node_id": node})
+        if (line := log_line(record)) is not None:
+            print(line, flush=True)  # goes to the attempt's log
+        yield record_to_json(record)
 
 
 def _capture(folder: Path) -> None:
@@ -62,11 +59,12 @@ def _capture(folder: Path) -> None:
     sys.stderr = io.TextIOWrapper(io.FileIO(2, "wb", closefd=False), write_through=True)
 
 
-def _unpack(code: bytes) -> str:
-    folder = tempfile.mkdtemp(prefix="runner-code-")
+def _unpack(code: bytes, folder: Path) -> str:
+    """The user's code in the attempt's folder, where it can be read afterwards too."""
+    target = folder / CODE
     with zipfile.ZipFile(io.BytesIO(code)) as archive:
-        archive.extractall(folder)
-    return folder
+        archive.extractall(target)
+    return str(target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +110,18 @@ class Gang:
             "num_gpus": placement.demand.get("GPU", 0),
             "resources": {k: v for k, v in placement.demand.items() if k not in _RAY_NAMES},
             "scheduling_strategy": PlacementGroupSchedulingStrategy(self._group),
-            "max_restarts": 0,
+            "num_returns": "streaming",
+            "max_retries": 0,  # whether to try again is the schedule's to decide
         }
         if "memory" in placement.demand:
             options["memory"] = placement.demand["memory"]
         if env:
             # In a process of its own, so that what libraries read at load time sees them.
             options["runtime_env"] = {"env_vars": dict(env)}
-        self._actor = ray.remote(Worker).options(**options).remote()  # type: ignore[attr-defined]
-        self.stream = self._actor.attempt.options(num_returns="streaming").remote(
-            order_to_json(order), dict(secrets), code
-        )
+        # A task and not an actor: an idle worker that has run a task is never made an actor, so
+        # only tasks find the warm ones. max_calls ends the process with the attempt.
+        process = ray.remote(max_calls=1)(work).options(**options)
+        self.stream = process.remote(order_to_json(order), dict(secrets), code)
 
     def waiting(self) -> Literal["busy", "infeasible"] | None:
         """Why no worker has started: its place is taken, or nothing alive could hold it."""
@@ -139,7 +138,7 @@ class Gang:
         import ray
         from ray.util.placement_group import remove_placement_group
 
-        ray.kill(self._actor, no_restart=True)
+        ray.cancel(self.stream, force=True)
         remove_placement_group(self._group)
 
 

@@ -35,8 +35,10 @@ def up(environment: Mapping[str, str]) -> tuple[WarmCluster, bool]:
     if found is not None:
         return found, False
     folder = Path(tempfile.mkdtemp(prefix="runner-up-"))
-    port, token, mark = _free_port(), secrets.token_hex(32), secrets.token_hex(8)
-    process = _start_head(folder, port, environment | {
+    port, dashboard, mark = _free_port(), _free_port(), secrets.token_hex(8)
+    token = secrets.token_hex(32)
+    process = _start_head(folder, port, dashboard, {
+        **environment,
         **EMBEDDED_ENVIRONMENT,
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": token,
@@ -50,6 +52,7 @@ def up(environment: Mapping[str, str]) -> tuple[WarmCluster, bool]:
         token=token,
         mark=mark,
         folder=str(folder),
+        dashboard_port=dashboard,
     )
     log = folder / "head.log"
     deadline = time.monotonic() + START_TIMEOUT_S
@@ -74,11 +77,13 @@ def down(environment: Mapping[str, str]) -> WarmCluster | None:
     return found
 
 
-def _start_head(folder: Path, port: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def _start_head(
+    folder: Path, port: int, dashboard: int, environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
     command = [
         sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block",
         "--node-ip-address=127.0.0.1", f"--port={port}", f"--node-name={socket.gethostname()}",
-        "--dashboard-host=127.0.0.1", f"--dashboard-port={_free_port()}",
+        "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
         f"--temp-dir={folder}", f"--num-cpus={machine.cpu_count()}",
         f"--memory={machine.memory_bytes()}", f"--object-store-memory={machine.OBJECT_STORE_BYTES}",
         "--disable-usage-stats",

@@ -36,10 +36,12 @@ def read(source: bytes, *, file: str) -> Inventory:
         raise SpecError([*faults, fault])
     head = data.get("head_node_type")
     if not isinstance(head, str) or head not in types:
-        known = did_you_mean(str(head), types) or f"; expected one of {shown(', '.join(types))}"
+        hint = did_you_mean(head, types) if isinstance(head, str) else ""
+        said = "missing" if head is None else shown(head)
         faults.append(
             document.place(("head_node_type",)).fault(
-                f"head_node_type is {shown(head) if head is not None else 'missing'}{known}"
+                f"head_node_type is {said}"
+                + (hint or f"; expected one of {shown(', '.join(types))}")
             )
         )
     limit = _count(document, ("max_workers",), data, _DEFAULT_MAX_WORKERS, faults)
@@ -78,7 +80,9 @@ def _node(
             )
         )
         return None
-    workers = _count(document, (*path, "max_workers"), entry, limit, faults)
+    # Of the head's type none but the head itself is started, where the file does not say.
+    default = 0 if is_head else limit
+    workers = _count(document, (*path, "max_workers"), entry, default, faults)
     return Node(
         name=name,
         id=None,

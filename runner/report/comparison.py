@@ -52,11 +52,6 @@ class Comparison:
     labels: tuple[str, ...]
     columns: tuple[Column, ...]
 
-    @property
-    def compares(self) -> bool:
-        """Whether a column sets a model against what it was made from."""
-        return any(column.role == "change" for column in self.columns)
-
 
 def _smaller(before: float, after: float) -> str:
     return form.change(before / after if after else None, "smaller", "larger")

@@ -35,6 +35,7 @@ COLOURS = {
 INK, GRID, *LINES = COLOURS
 DASHES = ("solid", (0, (5, 2)), (0, (1, 1.5)))
 SPLITS = ("train", "test")
+SPLIT_LIMIT = 24
 SETTINGS = {"svg.fonttype": "none", "svg.id": None, "font.family": ["DejaVu Sans"]}
 
 
@@ -101,11 +102,11 @@ def curve(panel: Panel, *, name: str, title: str) -> str:
 
 def legend(panel: Panel) -> str:
     """The key to a panel's lines as HTML; a legend in the picture would hide some of them."""
-    keys = (
-        f'<span class="key line-{style_of(split) + 1}">{escape(one_line(split))}</span>'
-        for split in panel.lines
-    )
-    return f'<span class="keys">{"".join(keys)}</span>'
+    keys = ""
+    for split in panel.lines:
+        name = escape(one_line(split, SPLIT_LIMIT))
+        keys += f'<span class="key line-{style_of(split) + 1}">{name}</span>'
+    return f'<span class="keys">{keys}</span>'
 
 
 def style_of(split: str) -> int:

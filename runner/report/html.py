@@ -84,7 +84,8 @@ def _comparison(report: Report) -> str:
 
 def _heading(column: Column) -> str:
     note = f" <small>{_line(column.note)}</small>" if column.note else ""
-    return f'<th scope="col" class="{column.role}">{_line(one_line(column.heading, HEADING_LIMIT))}{note}</th>'
+    heading = _line(one_line(column.heading, HEADING_LIMIT))
+    return f'<th scope="col" class="{column.role}">{heading}{note}</th>'
 
 
 def _curves(report: Report) -> str:

@@ -18,7 +18,7 @@ BAR_TOP, BAR = 20, 14
 AXIS = 26
 NAME_LIMIT, DETAIL_LIMIT = 40, 60
 PHONE_PX, LETTER_PX = 360, 7
-LEAD_SHARE = 0.03  # a shorter time before the first task is not worth a row
+LEAD_SHARE = 0.08  # a shorter time before the first task is not worth a row
 STEPS = (1, 2, 5, 10, 15, 30)
 
 

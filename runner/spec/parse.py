@@ -39,6 +39,9 @@ _REWORDED = {
     "'- ', or another indentation",
     "did not find expected ',' or '}'": "a map in { } that isn't closed; expected ',' or '}'",
     "did not find expected ',' or ']'": "a list in [ ] that isn't closed; expected ',' or ']'",
+    "did not find expected <document start>": "not part of what stands above it; expected the same "
+    "indentation as the first key",
+    "did not find expected node content": "not a value; expected one, or quotes around it",
     "could not find expected ':'": "a key without ':'; expected ': ' and a value after it",
     "found unexpected end of stream": "a quote that isn't closed; expected the same quote again",
 }

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from runner.kinds import KINDS
-from runner.spec.shape import JobSpec, task_model
+from runner.spec.shape import NAME, JobSpec, task_model
+
+_TYPED = ("integer", "number", "boolean")
+_REFERENCE = {"type": "string", "pattern": r"^\$\{env:[A-Za-z_][A-Za-z0-9_]*\}$"}
 
 
 def schema() -> dict[str, Any]:
@@ -18,7 +21,7 @@ def schema() -> dict[str, Any]:
         part = model.model_json_schema()
         definitions.update(part.pop("$defs", {}))
         part["properties"]["kind"] = {"const": kind, "description": model.__doc__}
-        definitions[model.__name__] = _with_references(part)
+        definitions[model.__name__] = part
         branches.append(
             {
                 "if": {"properties": {"kind": {"const": kind}}, "required": ["kind"]},
@@ -26,6 +29,7 @@ def schema() -> dict[str, Any]:
             }
         )
     document["properties"]["tasks"] |= {
+        "propertyNames": {"pattern": NAME},
         "additionalProperties": {
             "type": "object",
             "required": ["kind"],
@@ -33,18 +37,35 @@ def schema() -> dict[str, Any]:
             "allOf": branches,
         }
     }
+    adapted: dict[str, Any] = _adapted(document)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "runner job",
-        **document,
+        **adapted,
     }
 
 
-def _with_references(part: dict[str, Any]) -> dict[str, Any]:
-    """``part``, its numbers and words also allowing ``${env:NAME}``, which is typed when read."""
-    for name, prop in part["properties"].items():
-        if name != "kind" and prop.get("type") in ("integer", "number", "boolean"):
-            text = {"type": "string", "pattern": r"^\$\{env:[A-Za-z_][A-Za-z0-9_]*\}$"}
-            kept = {key: prop.pop(key) for key in ("title", "description", "default") if key in prop}
-            part["properties"][name] = {**kept, "anyOf": [dict(prop), text]}
-    return part
+def _adapted(part: Any) -> Any:
+    """``part``, its numbers also taking ``${env:NAME}``, which is typed when read; maps closed."""
+    if isinstance(part, list):
+        return [_adapted(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    if "patternProperties" in part:  # names of another form are faults, not extras
+        part = {"additionalProperties": False, **part}
+    adapted = {key: _adapted(value) for key, value in part.items() if key != "properties"}
+    if "properties" in part:
+        adapted["properties"] = {
+            name: _or_reference(_adapted(value)) for name, value in part["properties"].items()
+        }
+    return adapted
+
+
+def _or_reference(value: dict[str, Any]) -> dict[str, Any]:
+    if value.get("type") in _TYPED:
+        said = {key: value[key] for key in ("title", "description", "default") if key in value}
+        bare = {key: item for key, item in value.items() if key not in said}
+        return {**said, "anyOf": [bare, _REFERENCE]}
+    if any(choice.get("type") in _TYPED for choice in value.get("anyOf", ())):
+        return {**value, "anyOf": [*value["anyOf"], _REFERENCE]}
+    return value

@@ -63,7 +63,7 @@ def test_a_teacher_from_outside_has_a_column_of_its_own(plan_document: Plan) -> 
 def test_tasks_without_a_baseline_are_columns_and_no_more(plan_document: Plan) -> None:
     table = compare(finished(plan_document, {"teacher": TEACHER, "student": TEACHER}))
     assert [column.heading for column in table.columns] == ["teacher", "student"]
-    assert not table.compares
+    assert {column.role for column in table.columns} == {"model"}
 
 
 def test_a_task_that_measured_no_model_has_no_column(plan_document: Plan) -> None:
