@@ -27,7 +27,7 @@ def command(run: str, storage: Path) -> None:
         ended = [r.data["status"] for r in records if r.event == "run_ended"]
         if ended:
             return str(ended[-1])
-        return None if driver_alive(records) else "lost"
+        return None if driver_alive(folder, records) else "lost"
 
     before = status()
     if before is not None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
+from runner.cli.errors import show
 from runner.cli.options import json_option, storage_option
+from runner.errors import Exit, RecordsError
 
 
 @click.command()
 @storage_option
 @json_option
 @click.option("-n", "count", default=20, show_default=True, type=click.IntRange(1), help="At most.")
-def command(storage: Path, as_json: bool, count: int) -> None:
+def command(storage: Path, as_json: bool, count: int) -> Exit:
     """List the runs in storage, the newest first."""
     from runner.report.format import duration, moment
     from runner.report.summary import document
@@ -22,9 +25,14 @@ def command(storage: Path, as_json: bool, count: int) -> None:
     from runner.runs.reporting import report_of
 
     rows: list[tuple[str, ...]] = []
-    found: list[dict[str, object]] = []
+    found: list[Mapping[str, object]] = []
+    unreadable: list[RecordsError] = []
     for folder in all_runs(storage)[:count]:
-        report = report_of(folder)
+        try:
+            report = report_of(folder)
+        except RecordsError as error:  # the others are still worth a line
+            unreadable.append(error)
+            continue
         full = document(report)
         found.append(
             {key: full[key] for key in ("run", "job", "status", "started", "ended", "duration_s")}
@@ -42,10 +50,17 @@ def command(storage: Path, as_json: bool, count: int) -> None:
         )
     if as_json:
         click.echo(json.dumps(found, indent=2))
-        return
-    if not rows:
-        click.echo(f"no runs in {storage}")
-    widths = [max(len(row[column]) for row in rows) for column in range(5)] if rows else []
+    else:
+        _print(rows)
+        if not rows and not unreadable:
+            click.echo(f"no runs in {storage}")
+    for error in unreadable:
+        show(error)
+    return Exit.NO_RUN if unreadable else Exit.FINISHED
+
+
+def _print(rows: list[tuple[str, ...]]) -> None:
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         click.echo("  ".join(cells).rstrip())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import time
 from contextlib import AbstractContextManager
 from threading import Event, Lock, Thread
@@ -14,9 +14,11 @@ from runner.cli.errors import colour
 from runner.model import Plan, Record
 from runner.report.fold import RunState, TaskState, fold
 from runner.report.format import duration
+from runner.report.text import one_line, width
 
 REDRAW_S = 0.2
 PLAIN_S = 5.0
+COLUMNS = 80  # where the terminal does not say how wide it is
 MARKS = {"finished": ("✓", "green"), "failed": ("✗", "red"), "lost": ("✗", "red"),
          "timed_out": ("✗", "red"), "cancelled": ("–", "yellow"), "skipped": ("–", "yellow"),
          "pending": ("·", None)}  # fmt: skip
@@ -24,12 +26,12 @@ SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
 class Live(AbstractContextManager["Live"]):
-    """Shows a run's records on ``stream``: in place on a terminal, else as plain lines now and then."""
+    """Shows a run's records on ``stream``: in place on a terminal, else in plain lines at times."""
 
     def __init__(self, run: str, plan: Plan, stream: TextIO) -> None:
         self.state: RunState = fold([], [planned.task.name for planned in plan.tasks])
         self.stream = stream
-        self.is_terminal = stream.isatty()
+        self.is_terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
         self.colour = colour(stream)
         self.began_s = time.time()
         self.lock = Lock()
@@ -86,17 +88,18 @@ class Live(AbstractContextManager["Live"]):
                 self._draw()
 
     def _draw(self, *, final: bool = False) -> None:
-        columns = shutil.get_terminal_size().columns
+        columns = os.get_terminal_size(self.stream.fileno()).columns or COLUMNS
         now_s = time.time()
-        width = max((len(name) for name in self.state.tasks), default=0)
+        longest = max((len(name) for name in self.state.tasks), default=0)
         lines = []
         for task in self.state.tasks.values():
             spin = SPINNER[int(now_s / REDRAW_S) % len(SPINNER)]
             mark, shade = MARKS.get(task.status, (spin, "cyan"))
-            text = f"{mark} {task.name:<{width}}  {line(task, now_s)}"[: columns - 1]
+            text = clipped(f"{mark} {task.name:<{longest}}  {line(task, now_s)}", columns - 1)
             lines.append(click.style(text[0], fg=shade) + text[1:] if self.colour else text)
         if self.message and not final:
-            lines.append(f"  {self.message} ({now_s - self.began_s:.0f} s)"[: columns - 1])
+            text = f"  {self.message} ({now_s - self.began_s:.0f} s)"
+            lines.append(clipped(text, columns - 1))
         up = f"\x1b[{self.drawn}F" if self.drawn else ""
         self._write(up + "".join(f"\x1b[2K{text}\n" for text in lines) + "\x1b[J")
         self.drawn = len(lines)
@@ -104,6 +107,13 @@ class Live(AbstractContextManager["Live"]):
     def _write(self, text: str) -> None:
         self.stream.write(text)
         self.stream.flush()
+
+
+def clipped(text: str, cells: int) -> str:
+    """As much of ``text`` as takes no more than that many cells of a terminal."""
+    while width(text) > cells:
+        text = text[:-1]
+    return text
 
 
 def line(task: TaskState, now_s: float) -> str:
@@ -132,7 +142,7 @@ def line(task: TaskState, now_s: float) -> str:
         if accuracy is not None:
             parts.append(f"test/accuracy {accuracy:.4f}")
     if task.error and task.status not in ("finished", "running"):
-        parts.append(str(task.error.get("message", "")).split("\n")[0])
+        parts.append(one_line(str(task.error.get("message", "")).partition("\n")[0]))
     return "  ".join(parts)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
+from codecs import IncrementalDecoder, getincrementaldecoder
+from collections import defaultdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +23,7 @@ POLL_S = 0.3
 @click.command()
 @run_argument
 @click.argument("task", required=False)
-@click.option("-f", "--follow", is_flag=True, help="Go on as lines are written, until the run ends.")
+@click.option("-f", "--follow", is_flag=True, help="Go on with new lines until the run ends.")
 @storage_option
 def command(run: str, task: str | None, follow: bool, storage: Path) -> None:
     """Print the logs of RUN's tasks, or of TASK alone: what they and their libraries printed."""
@@ -32,7 +34,7 @@ def command(run: str, task: str | None, follow: bool, storage: Path) -> None:
     names = [planned.task.name for planned in folder.plan().tasks]
     if task is not None and task not in names:
         raise RunNotFoundError(f"{folder.run} has no task '{task}'{did_you_mean(task, names)}")
-    shown = _Shown(folder, [task] if task else names, sys.stdout)
+    shown = _Shown(folder, [task] if task else names)
     shown.print_new()
     while follow and not _over(folder):
         time.sleep(POLL_S)
@@ -45,15 +47,19 @@ def _over(folder: RunFolder) -> bool:
     from runner.runs.finding import driver_alive
 
     records = folder.records()
-    return any(record.event == "run_ended" for record in records) or not driver_alive(records)
+    ended = any(record.event == "run_ended" for record in records)
+    return ended or not driver_alive(folder, records)
 
 
 class _Shown:
     """What of each log has been printed; several logs are told apart by a heading."""
 
-    def __init__(self, folder: RunFolder, tasks: list[str], stream: object) -> None:
+    def __init__(self, folder: RunFolder, tasks: list[str]) -> None:
         self.folder, self.tasks = folder, tasks
         self.offsets: dict[Path, int] = {}
+        # A character may be written in two parts, and be read between them.
+        decoder = partial(getincrementaldecoder("utf-8"), errors="replace")
+        self.decoders = defaultdict[Path, IncrementalDecoder](decoder)
         self.current: Path | None = None
 
     def print_new(self) -> None:
@@ -72,4 +78,4 @@ class _Shown:
         if self.current != log and (len(self.tasks) > 1 or log.parent.name != "1"):
             click.echo(f"==> {task}, attempt {log.parent.name} <==")
         self.current = log
-        click.echo(data.decode("utf-8", "replace"), nl=False)
+        click.echo(self.decoders[log].decode(data), nl=False)

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 
 from runner.errors import UsageError
 
-file_argument = click.argument("file", type=click.Path(path_type=Path))
-run_argument = click.argument("run", default="latest")
-set_option = click.option(
+Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+file_argument: Decorator = click.argument("file", type=click.Path(path_type=Path))
+run_argument: Decorator = click.argument("run", default="latest")
+set_option: Decorator = click.option(
     "--set",
     "overrides",
     multiple=True,
     metavar="PATH=VALUE",
     help="Override a value of the spec, such as tasks.student.temperature=4. Repeatable.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-address_option = click.option(
+json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+address_option: Decorator = click.option(
     "--address",
     metavar="HOST:PORT",
     help="The cluster's head; else RAY_ADDRESS, else the cluster of 'runner up', else one that "
@@ -38,10 +41,9 @@ def _storage(ctx: click.Context, parameter: click.Parameter, value: str | None) 
     return Path(text)
 
 
-storage_option: Any = click.option(
+storage_option: Decorator = click.option(
     "--storage",
     callback=_storage,
-    expose_value=True,
     metavar="FOLDER",
     help="Where runs lie; else RUNNER_STORAGE, else ./runs.",
 )

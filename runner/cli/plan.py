@@ -61,7 +61,9 @@ def _text(plan: Plan) -> str:
         task = planned.task
         after = f", after {', '.join(task.depends_on)}" if task.depends_on else ""
         lines.append(f"{task.name}  ({task.kind}{after})")
-        lines.append(f"  where    {', '.join(planned.placement.nodes)} on {planned.placement.device}")
+        lines.append(
+            f"  where    {', '.join(planned.placement.nodes)} on {planned.placement.device}"
+        )
         lines.append(f"  why      {planned.placement.reason}")
         if planned.batches is not None:
             lines += [f"  {line}" for line in _batches(planned.batches)]
@@ -76,9 +78,10 @@ def _text(plan: Plan) -> str:
 
 
 def _batches(batches: Batches) -> list[str]:
+    workers = f"{batches.num_workers} worker{'s' if batches.num_workers > 1 else ''}"
     lines = [
-        f"batch    {batches.global_batch_size} = {batches.per_device_batch_size} per device × "
-        f"{batches.gradient_accumulation_steps} accumulated × {batches.num_workers} worker"
+        f"batch    {batches.global_batch_size} = {batches.per_device_batch_size} per device x "
+        f"{batches.gradient_accumulation_steps} accumulated x {workers}"
     ]
     if batches.train_samples is not None:
         lines.append(

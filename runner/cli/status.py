@@ -28,7 +28,7 @@ def command(run: str, storage: Path, as_json: bool) -> None:
         return
     records = folder.records()
     names = [planned.task.name for planned in folder.plan().tasks]
-    state = observed(fold(records, names), driver_alive=driver_alive(records))
+    state = observed(fold(records, names), driver_alive=driver_alive(folder, records))
     click.echo(f"{folder.run}  {state.status}")
     width = max(len(name) for name in names)
     for task in state.tasks.values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import signal
@@ -51,7 +52,7 @@ def connected(address: Address) -> Iterator[str]:
 
     try:
         with _own_signals():
-            ray.init(address=str(address), log_to_driver=False, logging_level="ERROR")
+            ray.init(address=str(address), log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ClusterError(
             f"the cluster at {address} (from {address.origin}) refused: {_first_line(error)}",
@@ -111,7 +112,7 @@ def embedded(node: Node, mark: str) -> Iterator[None]:
                     object_store_memory=OBJECT_STORE_BYTES,
                     include_dashboard=False,
                     log_to_driver=False,
-                    logging_level="ERROR",
+                    logging_level=logging.ERROR,
                     _memory=node.memory_bytes,
                     _node_name=node.name,
                     _temp_dir=str(folder),
@@ -153,7 +154,8 @@ def inventory(source: str) -> Inventory:
     """The live nodes of the connected cluster."""
     import ray
 
-    nodes = [_node(entry) for entry in ray.nodes() if entry["Alive"]]
+    entries: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    nodes = [_node(entry) for entry in entries if entry["Alive"]]
     names = [node.name for node in nodes]
     unique = tuple(
         node

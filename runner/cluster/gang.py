@@ -120,8 +120,8 @@ class Gang:
             options["runtime_env"] = {"env_vars": dict(env)}
         # A task and not an actor: an idle worker that has run a task is never made an actor, so
         # only tasks find the warm ones. max_calls ends the process with the attempt.
-        process = ray.remote(max_calls=1)(work).options(**options)
-        self.stream = process.remote(order_to_json(order), dict(secrets), code)
+        process: Any = ray.remote(max_calls=1)(work).options(**options)
+        self.stream: Any = process.remote(order_to_json(order), dict(secrets), code)
 
     def waiting(self) -> Literal["busy", "infeasible"] | None:
         """Why no worker has started: its place is taken, or nothing alive could hold it."""

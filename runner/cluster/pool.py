@@ -17,7 +17,7 @@ def refill(count: int) -> None:
     """
     import ray
 
-    hold = ray.remote(_hold).options(num_cpus=0)  # type: ignore[attr-defined]
+    hold = ray.remote(_hold).options(num_cpus=0)
     for _ in range(count):
         hold.remote()
 

@@ -107,9 +107,7 @@ def compression(baseline: dict[str, float], measured: dict[str, float]) -> Itera
     size, latency, accuracy = "size/model_mb", "latency/p50_ms", "test/accuracy"
     yield Metric(name="compression/size_ratio", value=baseline[size] / measured[size])
     yield Metric(name="compression/speedup", value=baseline[latency] / measured[latency])
-    yield Metric(
-        name="compression/accuracy_drop", value=baseline[accuracy] - measured[accuracy]
-    )
+    yield Metric(name="compression/accuracy_drop", value=baseline[accuracy] - measured[accuracy])
 
 
 KIND = Kind(

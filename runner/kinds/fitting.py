@@ -45,9 +45,7 @@ def fit_and_keep(
     total_steps = params.max_steps or count_steps(
         len(data.train_inputs), global_batch_size=whole, epochs=params.max_epochs or 1
     )
-    spec = ModelSpec(
-        name=params.model.name, factory=params.model.factory, args=params.model.args
-    )
+    spec = ModelSpec(name=params.model.name, factory=params.model.factory, args=params.model.args)
     model = build(
         name=spec.name,
         factory=spec.factory,

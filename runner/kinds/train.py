@@ -21,7 +21,7 @@ tasks:
     global_batch_size: 64
     optimizer: {name: adamw, learning_rate: 2.0e-3}
     lr_scheduler: {name: cosine, warmup_steps: 20}
-    resources: {cpus: 1}                            # accelerators: [gpu:1, cpu] takes a GPU if it can
+    resources: {cpus: 1}                            # or accelerators: [gpu:1, cpu], a GPU if it can
 """
 
 

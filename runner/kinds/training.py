@@ -111,7 +111,9 @@ class SchedulerParams(Parameters):
     name: Literal["constant", "linear", "cosine"] = Field(
         "constant", description="shape after the warm-up; linear and cosine end at zero"
     )
-    warmup_steps: Annotated[int, Field(ge=0, le=MAX_COUNT)] = Field(0, description="steps from zero to the peak")
+    warmup_steps: Annotated[int, Field(ge=0, le=MAX_COUNT)] = Field(
+        0, description="steps from zero to the peak"
+    )
 
 
 class MeasuredParams(Parameters):

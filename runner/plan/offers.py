@@ -62,7 +62,7 @@ def lacks(node: Node, asked: Resources, accelerator: Accelerator | None) -> list
 
 
 def explained(nodes: tuple[Node, ...], asked: Resources) -> list[str]:
-    """For every node and alternative, what is asked for, what the node has, and the most there is."""
+    """For every node and alternative: what is asked for, what it has, and the most there is."""
     lines = []
     for accelerator in asked.accelerators:
         missing = {node.name: lacks(node, asked, accelerator) for node in nodes}

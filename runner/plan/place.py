@@ -73,9 +73,7 @@ def _waves(job: Job) -> dict[str, int]:
 def _place_one(task: Task, inventory: Inventory) -> Placement | None:
     passed: list[str] = []
     for accelerator in task.resources.accelerators:
-        fitting = [
-            node for node in inventory.nodes if not lacks(node, task.resources, accelerator)
-        ]
+        fitting = [node for node in inventory.nodes if not lacks(node, task.resources, accelerator)]
         if not fitting:
             passed.append(f"{accelerator or 'cpu'} fits nowhere")
             continue

@@ -28,8 +28,9 @@ def resolve(
     for field, info in find(spec.kind).params.model_fields.items():
         extra = info.json_schema_extra
         value = params.get(field)
-        is_artifact = isinstance(extra, dict) and "artifact" in extra and isinstance(value, str)
-        if is_artifact and not value.startswith("${"):
+        if not isinstance(extra, dict) or "artifact" not in extra or not isinstance(value, str):
+            continue
+        if not value.startswith("${"):
             params[field] = _existing(document, (*path, field), value, folder, faults)
     for part in ("model", "data"):
         inside = params.get(part)
@@ -50,9 +51,7 @@ def existing_folder(folder: File, text: str) -> File | str:
         return f"{shown(text)} can't be looked up: {_reason(error)}"
 
 
-def _existing(
-    document: Document, path: Path, text: str, folder: File, faults: list[Fault]
-) -> str:
+def _existing(document: Document, path: Path, text: str, folder: File, faults: list[Fault]) -> str:
     """``text`` as an absolute path; relative ones must be there, as they can't be elsewhere."""
     target = folder / text
     if File(text).is_absolute():

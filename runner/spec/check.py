@@ -119,15 +119,15 @@ def _check_head(document: Document, faults: list[Fault]) -> tuple[JobSpec | None
         return None, {str(item["loc"][0]) for item in error.errors() if item["loc"]}
 
 
-def _check_tasks(
-    document: Document, wrong: set[str], faults: list[Fault]
-) -> dict[str, TaskSpec]:
+def _check_tasks(document: Document, wrong: set[str], faults: list[Fault]) -> dict[str, TaskSpec]:
     """The tasks that hold. Defaults that are ``wrong`` are left out: they are faults already."""
     tasks = document.data.get("tasks")
     specs: dict[str, TaskSpec] = {}
     if not isinstance(tasks, dict):
         return specs
-    defaults = {key: document.data[key] for key in DEFAULTS if key in document.data and key not in wrong}
+    defaults = {
+        key: document.data[key] for key in DEFAULTS if key in document.data and key not in wrong
+    }
     for name, data in tasks.items():
         path: Path = ("tasks", name)
         if not re.fullmatch(NAME, str(name)):
@@ -135,8 +135,11 @@ def _check_tasks(
                 f"the task name '{shown(name)}'; expected letters, digits, - and _, at most 63, "
                 "beginning with a letter or digit"))  # fmt: skip
         if not isinstance(data, dict):
-            faults.append(document.place(path).fault(
-                f"the task '{shown(name)}' is not a map; expected its 'kind' and parameters"))  # fmt: skip
+            faults.append(
+                document.place(path).fault(
+                    f"the task '{shown(name)}' is not a map; expected its 'kind' and parameters"
+                )
+            )
             continue
         kind = data.get("kind")
         if not isinstance(kind, str) or kind not in KINDS:
@@ -220,15 +223,15 @@ def _check_references(document: Document, faults: list[Fault]) -> dict[str, dict
             else:
                 name, output = target.group(1), target.group(2)
                 if name not in tasks:
-                    faults.append(place.fault(
-                        f"no task is called '{shown(name)}'{did_you_mean(name, tasks)}"))  # fmt: skip
+                    hint = did_you_mean(name, tasks)
+                    faults.append(place.fault(f"no task is called '{shown(name)}'{hint}"))
                     continue
                 edges[str(path[1])].setdefault(name, path)
                 kind = _kind_of(tasks[name])
                 if kind is not None and output not in find(kind).outputs:
-                    faults.append(place.fault(
-                        f"the task '{shown(name)}' (kind {kind}) has no output '{shown(output)}'"
-                        + (did_you_mean(output, find(kind).outputs) or "; it has none")))  # fmt: skip
+                    what = f"the task '{shown(name)}' (kind {kind}) has no output '{shown(output)}'"
+                    hint = did_you_mean(output, find(kind).outputs) or "; it has none"
+                    faults.append(place.fault(what + hint))
     for name, task in tasks.items():
         others = task.get("depends_on") if isinstance(task, dict) else None
         for index, other in enumerate(others if isinstance(others, list) else []):

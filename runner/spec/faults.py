@@ -149,7 +149,9 @@ def _fault(
             f"{name}: {context['error']}"
         )
     if kind == "literal_error":
-        allowed = [word.strip("' ") for word in context["expected"].replace(" or ", ", ").split(",")]
+        allowed = [
+            word.strip("' ") for word in context["expected"].replace(" or ", ", ").split(",")
+        ]
         return place.fault(
             f"{name} is {_quoted(value)}; expected one of {', '.join(allowed)}"
             + _only_suggestion(str(value), allowed)
@@ -161,7 +163,9 @@ def _fault(
         limits = {key: f"{limit:g}" if isinstance(limit, float) else limit
                   for key, limit in context.items()}  # fmt: skip
         expected = item.get("expected") or _EXPECTED[kind].format(**limits)
-        return place.fault(f"{name} is {_quoted(value)}; expected {expected}{_quotes(expected, value)}")
+        return place.fault(
+            f"{name} is {_quoted(value)}; expected {expected}{_quotes(expected, value)}"
+        )
     return place.fault(f"{name} is {_quoted(value)}; {item['msg']}")
 
 

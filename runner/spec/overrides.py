@@ -68,7 +68,9 @@ def _holder(document: Document, names: Sequence[str], whole: Place) -> tuple[Any
         if isinstance(target, list):
             if not (name.isdecimal() and len(name) < 10 and int(name) < len(target)):
                 many = f"expected 0 up to {len(target) - 1}" if target else "it is empty"
-                return whole.fault(f"the list '{_dotted(path)}' has no item '{shown(name)}'; {many}")
+                return whole.fault(
+                    f"the list '{_dotted(path)}' has no item '{shown(name)}'; {many}"
+                )
             step: str | int = int(name)
         elif isinstance(target, dict):
             step = name

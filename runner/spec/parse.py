@@ -26,9 +26,7 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TEXT_TAGS = (None, "!", "tag:yaml.org,2002:str")
 _LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 # What YAML 1.1 and 1.2 allow, turned around.
-_NOT_PRINTABLE = re.compile(
-    "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
-)
+_NOT_PRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 # The parser's words for what people most often write, in words that say what to do.
 _REWORDED = {
     "mapping values are not allowed": "a ':' that can't stand here; expected another indentation, "
@@ -143,6 +141,8 @@ class _Parser:
 
     def syntax(self, error: yaml.MarkedYAMLError) -> SpecError:
         mark = error.problem_mark or error.context_mark
+        if mark is None:
+            return self.stop(Place(file=self.file, line=1, column=1, source=""), str(error))
         if error.context_mark is not None and not self.text[mark.index :].strip():
             mark = error.context_mark  # at the end of the text: what was opened and never closed
         place = self.place(mark)
@@ -164,7 +164,7 @@ class _Parser:
     def value(self, event: Any) -> _Value:
         place = self.place(event.start_mark)
         if isinstance(event, yaml.AliasEvent):
-            return self.alias(event.anchor, place)
+            return self.alias(str(event.anchor), place)
         if event.tag not in _TEXT_TAGS:
             self.tagged(event.tag, place)
         if event.anchor is not None:

@@ -45,7 +45,9 @@ def parse_accelerator(text: str) -> Accelerator | None:
     """``gpu:0.5``, ``H100:8``, ``TPU-V5E:4``, or ``cpu``, which is None. Raises ValueError."""
     match = _ACCELERATOR.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"'{shown(text)}' names no accelerator; expected such as gpu:1, H100:8 or cpu")
+        raise ValueError(
+            f"'{shown(text)}' names no accelerator; expected such as gpu:1, H100:8 or cpu"
+        )
     name, amount = match.group(1), match.group(2)
     if name.lower() == "cpu":
         if amount is not None:
@@ -68,7 +70,9 @@ def parse_accelerator(text: str) -> Accelerator | None:
     if family == "tpu" and count not in TPU_COUNTS:
         raise ValueError(f"'{shown(text)}': a worker takes 1, 2, 4 or 8 chips of a TPU host")
     if count != int(count) and (count > 1 or family != "gpu"):
-        raise ValueError(f"'{shown(text)}': only a share of one gpu may be asked for, such as gpu:0.5")
+        raise ValueError(
+            f"'{shown(text)}': only a share of one gpu may be asked for, such as gpu:0.5"
+        )
     return Accelerator(family=family, type=kind, count=count)
 
 
@@ -76,7 +80,9 @@ def parse_memory(text: str) -> int:
     """Bytes in ``8GB`` or ``512MiB``. Raises ValueError."""
     match = _MEMORY.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"'{shown(text)}' is no amount of memory; expected such as 512MB, 8GB or 4GiB")
+        raise ValueError(
+            f"'{shown(text)}' is no amount of memory; expected such as 512MB, 8GB or 4GiB"
+        )
     amount = int(float(match.group(1)) * _BYTES[match.group(2)])
     if amount == 0:
         raise ValueError(f"'{shown(text)}' is nothing; leave it out, or ask for more")

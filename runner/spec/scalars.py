@@ -1,4 +1,4 @@
-"""One scalar of a spec: its type by YAML 1.2's core schema, and what ``${...}`` in it stands for."""
+"""One scalar of a spec: its type by YAML 1.2's core schema, and what ``${...}`` stands for."""
 
 from __future__ import annotations
 
@@ -88,5 +88,5 @@ def _replacement(
 
 
 def _is_text(text: str) -> bool:
-    """Whether a variable's bytes were UTF-8: Python stands surrogates in for those that were not."""
+    """Whether a variable's bytes were UTF-8: Python puts surrogates for those that were not."""
     return not any("\ud800" <= char <= "\udfff" for char in text)

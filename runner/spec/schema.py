@@ -33,9 +33,11 @@ def schema() -> dict[str, Any]:
         "additionalProperties": {
             "type": "object",
             "required": ["kind"],
-            "properties": {"kind": {"enum": list(KINDS), "description": "what sort of task this is"}},
+            "properties": {
+                "kind": {"enum": list(KINDS), "description": "what sort of task this is"}
+            },
             "allOf": branches,
-        }
+        },
     }
     adapted: dict[str, Any] = _adapted(document)
     return {
@@ -63,7 +65,9 @@ def _adapted(part: Any) -> Any:
 
 def _or_reference(value: dict[str, Any]) -> dict[str, Any]:
     if value.get("type") in _TYPED:
-        said = {key: value[key] for key in ("title", "description", "default") if key in value}
+        said: dict[str, Any] = {
+            key: value[key] for key in ("title", "description", "default") if key in value
+        }
         bare = {key: item for key, item in value.items() if key not in said}
         return {**said, "anyOf": [bare, _REFERENCE]}
     if any(choice.get("type") in _TYPED for choice in value.get("anyOf", ())):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field, create_model
 
@@ -48,9 +48,7 @@ def _duration(value: float | str) -> float | str:
 
 
 AcceleratorText = Annotated[str, AfterValidator(_accelerator)]
-Alternatives = Annotated[
-    list[AcceleratorText], Field(min_length=1), AfterValidator(_alternatives)
-]
+Alternatives = Annotated[list[AcceleratorText], Field(min_length=1), AfterValidator(_alternatives)]
 MemoryText = Annotated[str, BeforeValidator(_has_unit), AfterValidator(_memory)]
 EnvName = Annotated[str, Field(pattern=ENV_NAME)]
 
@@ -61,9 +59,7 @@ class ResourcesSpec(Parameters):
     cpus: Annotated[float, Field(gt=0, le=100_000)] = Field(
         1.0, description="CPUs; also the threads that the framework may use"
     )
-    memory: MemoryText | None = Field(
-        None, description="main memory, such as 8GB"
-    )
+    memory: MemoryText | None = Field(None, description="main memory, such as 8GB")
     accelerators: AcceleratorText | Alternatives | None = Field(
         None,
         description="devices, such as gpu:1, H100:8, TPU-V5E:8 or npu:1; a list is "
@@ -115,7 +111,8 @@ class TaskSpec(CommonSpec):
     kind: str = Field(description="what sort of task this is; see 'runner kinds'")
     depends_on: list[str] = Field(
         default_factory=list,
-        description="tasks that must finish first; a reference ${tasks.NAME.outputs.NAME} implies it",
+        description="tasks that must finish first; a reference ${tasks.NAME.outputs.NAME} "
+        "implies it",
     )
 
 
@@ -143,7 +140,6 @@ DEFAULTS = tuple(CommonSpec.model_fields)
 def task_model(kind: str) -> type[TaskSpec]:
     """The model of a task of that kind: common fields and the kind's own. Raises KeyError."""
     found = kinds.find(kind)
-    model: type[TaskSpec] = create_model(
-        f"{kind.capitalize()}Task", __base__=(TaskSpec, found.params), __doc__=found.summary
-    )
-    return model
+    bases: Any = (TaskSpec, found.params)
+    made = create_model(f"{kind.capitalize()}Task", __base__=bases, __doc__=found.summary)
+    return cast(type[TaskSpec], made)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -10,7 +11,10 @@ from runner.worker.wire import order_from_json, record_to_json
 
 
 def main(arguments: list[str]) -> int:
-    """Carry out the order in the file named; 0 if it finished, 1 if it failed, 2 if it is no order."""
+    """Carry out the order in the file named.
+
+    Returns 0 if the attempt finished, 1 if it failed, 2 if there is no order in the file.
+    """
     if len(arguments) != 1:
         print("usage: python -m runner.worker ORDER.json", file=sys.stderr)
         return 2
@@ -20,9 +24,12 @@ def main(arguments: list[str]) -> int:
         print(f"{arguments[0]} is not an order: {error}", file=sys.stderr)
         return 2
     status = "failed"
-    for record in attempt(order):
-        print(record_to_json(record), flush=True)
-        status = record.data.get("status", status)
+    # What the task's own code prints goes to standard error, so that records stay one a line.
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as records:
+        os.dup2(2, 1)
+        for record in attempt(order):
+            print(record_to_json(record), file=records, flush=True)
+            status = record.data.get("status", status)
     return 0 if status == "finished" else 1
 
 

@@ -24,8 +24,8 @@ FLUSH_S = 0.5
 def attempt(order: Order, *, clock: Callable[[], float] = time.time) -> Iterator[Record]:
     """The records of one attempt, from ``attempt_running`` to ``attempt_ended``, as they come.
 
-    Whatever the task's code raises ends the attempt as ``failed``, with the error in the last record
-    and the whole traceback on standard error. Metrics are batched by time, never one by one.
+    Whatever the task's code raises ends the attempt as ``failed``, with the error in the last
+    record and the whole traceback on standard error. Metrics are batched by time, never one by one.
     """
 
     def record(event: str, data: dict[str, Any]) -> Record:
@@ -37,8 +37,9 @@ def attempt(order: Order, *, clock: Callable[[], float] = time.time) -> Iterator
         "attempt_running",
         {"host": socket.gethostname(), "pid": os.getpid(), "environment": _environment(order)},
     )
-    if order.workdir is not None:
-        sys.path.insert(0, order.workdir)
+    workdir = None if order.workdir is None else str(Path(order.workdir).absolute())
+    if workdir is not None:
+        sys.path.insert(0, workdir)
     points: list[list[Any]] = []
     flushed = clock()
     try:
@@ -58,7 +59,7 @@ def attempt(order: Order, *, clock: Callable[[], float] = time.time) -> Iterator
     except (Exception, SystemExit) as error:
         if points:
             yield record("metrics", {"points": points})
-        yield record("attempt_ended", {"status": "failed", "error": failure(error, order.workdir)})
+        yield record("attempt_ended", {"status": "failed", "error": failure(error, workdir)})
         return
     if points:
         yield record("metrics", {"points": points})

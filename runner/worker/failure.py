@@ -7,10 +7,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-import runner
 from runner.errors import RunnerError
-
-_OURS = str(Path(runner.__file__).parent)
 
 
 def failure(error: BaseException, workdir: str | None) -> dict[str, Any]:
@@ -28,11 +25,12 @@ def failure(error: BaseException, workdir: str | None) -> dict[str, Any]:
             "hint": error.hint,
             "frames": [],
         }
-    user, others = [], []
+    user: list[str] = []
+    others: list[str] = []
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         own = workdir is not None and Path(frame.filename).is_relative_to(workdir)
         name = str(Path(frame.filename).relative_to(workdir)) if own and workdir else frame.filename
-        line = f"{name}:{frame.lineno} in {frame.name}: {frame.line or ''}".rstrip(": ")
+        line = f"{name}:{frame.lineno} in {frame.name}" + (f": {frame.line}" if frame.line else "")
         (user if own else others).append(line)
     message = str(error) or ("the code called sys.exit" if isinstance(error, SystemExit) else "")
     return {

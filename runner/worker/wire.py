@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from types import NoneType
 from typing import Any
 
 from runner.model import Order, Record
@@ -16,7 +17,10 @@ def order_to_json(order: Order) -> str:
 
 def order_from_json(text: str | bytes) -> Order:
     """The order that ``order_to_json`` wrote. Raises ValueError or TypeError for anything else."""
-    return Order(**json.loads(text))
+    from pydantic import TypeAdapter
+
+    Order(**json.loads(text))  # refuses names that it does not know, where pydantic would not
+    return TypeAdapter(Order).validate_json(text, strict=True)
 
 
 def record_to_json(record: Record) -> str:
@@ -35,8 +39,21 @@ def record_to_json(record: Record) -> str:
 
 
 def record_from_json(text: str | bytes) -> Record:
-    """The record that ``record_to_json`` wrote. Raises ValueError or TypeError for anything else."""
-    return Record(**json.loads(text))
+    """The record that ``record_to_json`` wrote.
+
+    Raises ValueError or TypeError for anything else.
+    """
+    record = Record(**json.loads(text))
+    for value, types in (
+        (record.at_s, (int, float)),
+        (record.event, (str,)),
+        (record.task, (str, NoneType)),
+        (record.attempt, (int, NoneType)),
+        (record.data, (dict,)),
+    ):
+        if not isinstance(value, types) or isinstance(value, bool):
+            raise TypeError(f"{value!r} where {' or '.join(t.__name__ for t in types)} belongs")
+    return record
 
 
 def _finite(value: Any) -> Any:

@@ -119,7 +119,9 @@ def test_a_wide_line_is_cut_to_what_is_around_the_fault(
     call: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
     filler = ", ".join(f"k{i}: 1" for i in range(40_000))
-    (tmp_path / "wide.yaml").write_text(RIGHT.replace("{name: mlp}", f"{{args: {{{filler}}}, nam: x}}"))
+    (tmp_path / "wide.yaml").write_text(
+        RIGHT.replace("{name: mlp}", f"{{args: {{{filler}}}, nam: x}}")
+    )
     code, _, err = call("validate", "wide.yaml")
     lines = err.split("\n")
     assert code == 2
@@ -180,7 +182,14 @@ def test_what_never_fits_ends_with_3_and_says_why(
     call: Callable[..., tuple[int, str, str]],
 ) -> None:
     cluster = str(REPOSITORY / "cluster.yaml")
-    arguments = ("plan", "right.yaml", "--cluster", cluster, "--set", "resources.accelerators=H100:8")
+    arguments = (
+        "plan",
+        "right.yaml",
+        "--cluster",
+        cluster,
+        "--set",
+        "resources.accelerators=H100:8",
+    )
     code, out, err = call(*arguments)
     assert (code, out) == (3, "")
     assert "asks for H100:8, node type gpu-l4 has 0 (but L4:1); the largest offers 0" in err

@@ -39,7 +39,10 @@ def test_the_starter_is_right_and_has_a_task_of_the_kind(kind: str) -> None:
 
 def test_parameters_say_their_types_and_defaults_in_words() -> None:
     rows = {row.name: row for row in parameters(find("distill").params)}
-    assert (rows["max_epochs"].type, rows["max_epochs"].default_text) == ("whole number", "optional")
+    assert (rows["max_epochs"].type, rows["max_epochs"].default_text) == (
+        "whole number",
+        "optional",
+    )
     assert rows["optimizer.name"].type == "adamw | adam | sgd"
     assert rows["optimizer.betas"].default_text == "default [0.9, 0.999]"
     assert rows["teacher"].default_text == "required"

@@ -25,7 +25,9 @@ def job(*tasks: Task) -> Job:
     return Job(name="job", tasks=tasks, spec={}, file="job.yaml")
 
 
-def node(name: str, devices: str = "", *, cpus: float = 8, gb: float = 32, most: int | None = None) -> Node:
+def node(
+    name: str, devices: str = "", *, cpus: float = 8, gb: float = 32, most: int | None = None
+) -> Node:
     """A live node, or with ``most`` a node type; ``devices`` such as ``H100:8 npu:1``."""
     return Node(
         name=name,

@@ -1,4 +1,4 @@
-"""cluster.yaml, read for a plan: ours is one that Ray takes, and wrong ones are refused in place."""
+"""cluster.yaml, read for a plan: ours is one that Ray takes, wrong ones are refused."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ from runner.plan import place
 from runner.plan.cluster_file import read
 
 OURS = Path(__file__).parent.parent.parent / "cluster.yaml"
+
+NO_TYPES = "no node types; expected 'available_node_types' with a map of them"
+WHOLE = "expected a whole number, 0 or more"
+LABEL = "ray.io/accelerator-type"
 
 SMALL = """\
 max_workers: 5
@@ -87,12 +91,12 @@ def test_memory_counts_where_it_is_stated() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "fault"),
     [
-        (r"(?s).*", "", "1:1: no node types; expected 'available_node_types' with a map of them"),
-        (r"(?s).*", "[1]", "1:1: no node types; expected 'available_node_types' with a map of them"),
+        (r"(?s).*", "", f"1:1: {NO_TYPES}"),
+        (r"(?s).*", "[1]", f"1:1: {NO_TYPES}"),
         (
             r"(?s)types:.*",
             "types: 3\n",
-            "3:23: no node types; expected 'available_node_types' with a map of them",
+            f"3:23: {NO_TYPES}",
         ),
         ("type: head", "type: haed", "2:17: head_node_type is haed; did you mean 'head'?"),
         (
@@ -100,9 +104,9 @@ def test_memory_counts_where_it_is_stated() -> None:
             "",
             "1:1: head_node_type is missing; expected one of head, gpu, none",
         ),
-        ("max_workers: 5", "max_workers: x", "1:14: max_workers is x; expected a whole number, 0 or more"),
-        ("GPU: 4", "GPU: 0.5", "7:30: GPU is 0.5; expected a whole number, 0 or more"),
-        ("GPU: 4", "GPU: -1", "7:30: GPU is -1; expected a whole number, 0 or more"),
+        ("max_workers: 5", "max_workers: x", f"1:14: max_workers is x; {WHOLE}"),
+        ("GPU: 4", "GPU: 0.5", f"7:30: GPU is 0.5; {WHOLE}"),
+        ("GPU: 4", "GPU: -1", f"7:30: GPU is -1; {WHOLE}"),
         (
             r"resources: \{CPU: 2\}",
             "resources: 2",
@@ -115,8 +119,8 @@ def test_memory_counts_where_it_is_stated() -> None:
             "4:3: the node type 'head' has no map of 'resources'; expected such as "
             "{CPU: 8, GPU: 1}",
         ),
-        ("type: L4", "type: [L4]", "8:39: ray.io/accelerator-type is not text; expected such as L4"),
-        ("max_workers: 3", "max_workers: true", "9:18: max_workers is True; expected a whole number, 0 or more"),
+        ("type: L4", "type: [L4]", f"8:39: {LABEL} is not text; expected such as L4"),
+        ("max_workers: 3", "max_workers: true", f"9:18: max_workers is True; {WHOLE}"),
         ("max_workers: 3", "max_workers: 3\n    max_workers: 4",
          "10:5: the key 'max_workers' stands twice; expected it once (it is first on line 9)"),
     ],

@@ -150,8 +150,8 @@ def test_the_nearest_request_is_of_the_same_sort(wanted: str, nearest: str) -> N
 
 
 DEVICES = st.sampled_from(
-    ["", "gpu/L4:1", "gpu/H100:8", "gpu/:3", "gpu/Odd-GPU:2", "tpu/TPU-V5LITEPOD:4", "tpu/TPU-V6E:3",
-     "npu/Ascend910B:2", "gpu/L4:2 gpu/T4:2", "gpu/H100:1 npu/:1"]
+    ["", "gpu/L4:1", "gpu/H100:8", "gpu/:3", "gpu/Odd-GPU:2", "tpu/TPU-V5LITEPOD:4",
+     "tpu/TPU-V6E:3", "npu/Ascend910B:2", "gpu/L4:2 gpu/T4:2", "gpu/H100:1 npu/:1"]
 )  # fmt: skip
 NODES = st.lists(
     st.builds(

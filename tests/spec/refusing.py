@@ -20,7 +20,10 @@ tasks:
 
 
 def faults(
-    text: str | bytes, *, overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    text: str | bytes,
+    *,
+    overrides: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> tuple[Fault, ...]:
     """What is wrong with the spec; empty where nothing is."""
     source = text.encode() if isinstance(text, str) else text
@@ -32,7 +35,10 @@ def faults(
 
 
 def refused(
-    text: str | bytes, *, overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    text: str | bytes,
+    *,
+    overrides: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> list[str]:
     """The faults as ``line:column: message``."""
     found = faults(text, overrides=overrides, environment=environment)

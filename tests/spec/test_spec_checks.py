@@ -75,7 +75,8 @@ LINES = {
         "8:11: the name '1B'; expected letters, digits and _, not beginning with a digit"
     ),
     "secrets: [A, B C]": (
-        '8:18: item 2 of secrets is "B C"; expected letters, digits and _, not beginning with a digit'
+        '8:18: item 2 of secrets is "B C"; expected letters, digits and _, not beginning with a '
+        "digit"
     ),
     "depends_on: a": '8:17: depends_on is "a"; expected a list',
     "depends_on: [3]": '8:18: item 1 of depends_on is 3; expected text in quotes, such as "3"',
@@ -178,7 +179,9 @@ REFERENCES = {
         "nothing is called 'Tasks.a.outputs.model'; expected ${env:NAME} or "
         "${tasks.NAME.outputs.NAME}"
     ),
-    "${tasks.a.outputs.model": "'${' without '}'; expected ${env:NAME} or ${tasks.NAME.outputs.NAME}",
+    "${tasks.a.outputs.model": (
+        "'${' without '}'; expected ${env:NAME} or ${tasks.NAME.outputs.NAME}"
+    ),
 }
 
 
@@ -191,11 +194,15 @@ def test_a_wrong_reference_is_one_fault(reference: str) -> None:
 def test_an_output_of_a_kind_that_has_none() -> None:
     check = "  {}:\n    kind: evaluate\n    model: {}\n    data: {{name: digits}}\n"
     text = TASK + check.format("b", A_REFERENCE) + check.format("c", "${tasks.b.outputs.model}")
-    assert refused(text) == ["14:12: the task 'b' (kind evaluate) has no output 'model'; it has none"]
+    assert refused(text) == [
+        "14:12: the task 'b' (kind evaluate) has no output 'model'; it has none"
+    ]
 
 
 def test_a_reference_is_a_dependency_and_so_is_depends_on() -> None:
-    text = TASK + STUDENT.format(teacher=A_REFERENCE) + STUDENT.replace("b:", "c:").format(teacher="x")
+    text = (
+        TASK + STUDENT.format(teacher=A_REFERENCE) + STUDENT.replace("b:", "c:").format(teacher="x")
+    )
     job = load((text + "    depends_on: [b, a]\n").encode(), file="x", environment={})
     assert {task.name: task.depends_on for task in job.tasks} == {
         "a": (), "b": ("a",), "c": ("b", "a")}  # fmt: skip
@@ -211,7 +218,8 @@ def test_a_cycle_is_one_fault_at_the_reference_that_closes_it() -> None:
 
 def chain(count: int, *, closed: bool) -> str:
     first = f"[t{count - 1}]" if closed else "[]"
-    task = "  t{}: {{kind: train, model: {{name: mlp}}, data: {{name: digits}}, max_epochs: 1, depends_on: {}}}\n"
+    task = "  t{}: {{kind: train, model: {{name: mlp}}, data: {{name: digits}}, max_epochs: 1, "
+    task += "depends_on: {}}}\n"
     return "name: x\ntasks:\n" + "".join(
         task.format(i, f"[t{i - 1}]" if i else first) for i in range(count)
     )
@@ -272,7 +280,8 @@ tasks:
     assert refused(text) == [
         f'1:7: name is "two words"; {NAMED}',
         "2:7: seed is -1; expected at least 0",
-        '6:19: name is "mpl"; expected one of mlp, convnet, resnet, vit, gpt; did you mean \'mlp\'?',
+        '6:19: name is "mpl"; expected one of mlp, convnet, resnet, vit, gpt; '
+        "did you mean 'mlp'?",
         "8:17: max_epochs is 0; expected at least 1",
         "9:5: the key 'max_epochs' stands twice; expected it once (it is first on line 8)",
         "11:11: no kind is called 'distil'; did you mean 'distill'?",

@@ -82,7 +82,9 @@ def test_both_take_a_right_line(line: str) -> None:
 
 @pytest.mark.parametrize("line", WRONG)
 def test_both_refuse_a_wrong_line(line: str) -> None:
-    text = f"{TASK}    {line}\n" if "max_epochs" not in line else TASK.replace("max_epochs: 1", line)
+    text = (
+        f"{TASK}    {line}\n" if "max_epochs" not in line else TASK.replace("max_epochs: 1", line)
+    )
     assert refused(text)
     assert not validator().is_valid(yaml.safe_load(text))
 

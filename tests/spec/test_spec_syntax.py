@@ -1,4 +1,4 @@
-"""What can't be read, and what YAML lets pass and a spec does not: each with its place and words."""
+"""What can't be read, and what YAML lets pass and a spec does not: its place and words."""
 
 from __future__ import annotations
 
@@ -164,11 +164,11 @@ def test_is_accepted(text: str) -> None:
 
 
 def test_aliases_and_merges_are_expanded() -> None:
-    text = "name: job\ntasks:\n  a: &a\n    kind: train\n    model: {name: mlp}\n    data: {name: digits}\n"
-    text += "    max_epochs: 1\n  b: {<<: *a, max_epochs: 2, seed: x}\n"
+    text = "name: job\ntasks:\n  a: &a\n    kind: train\n    model: {name: mlp}\n"
+    text += "    data: {name: digits}\n    max_epochs: 1\n  b: {<<: *a, max_epochs: 2, seed: x}\n"
     assert refused(text) == ['8:36: seed is "x"; expected a whole number']
     assert refused(text.replace("name: digits", "name: digit")) == [
-        '6:18: name is "digit"; expected one of digits, mnist5k, stdlib; did you mean \'digits\'?',
+        "6:18: name is \"digit\"; expected one of digits, mnist5k, stdlib; did you mean 'digits'?",
         '8:36: seed is "x"; expected a whole number',
     ]
 

@@ -56,15 +56,11 @@ WRONG = {
     "=3": f"--set:1:1: '=3'; {FORM}",
     "tasks..a=3": f"--set:1:1: 'tasks..a=3'; {FORM}",
     "tasks.b.seed=3": "--set:1:1: no task is called 'b'; expected one of a",
-    "tasks.a.max_epochs.x=3": (
-        "--set:1:1: 'tasks.a.max_epochs' is a single value; expected a map"
-    ),
+    "tasks.a.max_epochs.x=3": ("--set:1:1: 'tasks.a.max_epochs' is a single value; expected a map"),
     "tasks.a.seed=x": '--set:1:14: seed is "x"; expected a whole number',
     "tasks.a.seed={b: 1}": "--set:1:14: seed is a map; expected a whole number",
     "tasks.a.seeds=1": "--set:1:1: unknown key 'seeds'; did you mean 'seed'?",
-    "tasks.a.optimizer={nam: sgd}": (
-        "--set:1:20: unknown key 'nam'; did you mean 'name'?"
-    ),
+    "tasks.a.optimizer={nam: sgd}": ("--set:1:20: unknown key 'nam'; did you mean 'name'?"),
     "tasks.a.optimizer.nam=sgd": "--set:1:1: unknown key 'nam'; did you mean 'name'?",
     "tasks=3": "--set:1:7: tasks is 3; expected a map",
     "tasks.a.seed=[1": "--set:1:14: a list in [ ] that isn't closed; expected ',' or ']'",
@@ -135,7 +131,8 @@ def test_a_variable_holds_in_a_flow_map_in_quotes_and_in_an_override() -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("${env:NO}", "the environment has no variable NO; expected it to be set: NO=... runner ..."),
+        ("${env:NO}", "the environment has no variable NO; expected it to be set: NO=... "
+                      "runner ..."),
         ("${env:BYTES}", "the variable BYTES is not UTF-8; expected text"),
         ("${env:HUGE}", "1e999 is out of range; expected a finite number"),
         ("${env:WORD}", 'seed is "word"; expected a whole number'),

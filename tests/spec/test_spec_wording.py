@@ -20,9 +20,9 @@ LEAKS = ("Input should", "Value error", "Extra inputs", "Field required", "valid
          "\n", "function-after", "literal")  # fmt: skip
 
 VALUES: list[Any] = [
-    None, True, -1, 0, 3, 10**30, 1.5, -1e300, 1e300, "", "x", "3", "a b", "é日本", [], {}, [1], ["x"],
-    [None], [[]], [{}], [1, 2, 3], {"a": 1}, {"1": None}, {"a b": "x"}, {"": []}, {"name": "x"},
-    {"float": 1}, {"str": []},
+    None, True, -1, 0, 3, 10**30, 1.5, -1e300, 1e300, "", "x", "3", "a b", "é日本", [], {}, [1],
+    ["x"],    [None], [[]], [{}], [1, 2, 3], {"a": 1}, {"1": None}, {"a b": "x"}, {"": []},
+    {"name": "x"}, {"float": 1}, {"str": []},
 ]  # fmt: skip
 
 RIGHT: dict[str, dict[str, Any]] = {

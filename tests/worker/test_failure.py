@@ -1,0 +1,99 @@
+"""An exception as data: the user's own frames first, and the traceback on standard error."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.worker.failure import failure
+
+HELPER = """\
+import json
+
+
+def parse(text):
+    if text:
+        return json.loads(text)
+"""
+MINE = """\
+import helper
+
+
+def make(text):
+    return helper.parse(text)
+"""
+
+
+def raised(call: Any) -> BaseException:
+    try:
+        call()
+    except Exception as error:
+        return error
+    pytest.fail("it did not raise")
+
+
+@pytest.fixture
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "failing_mine.py").write_text(MINE.replace("helper", "failing_helper"))
+    (tmp_path / "failing_helper.py").write_text(HELPER)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("failing_mine", "failing_helper"):
+        monkeypatch.delitem(__import__("sys").modules, name, raising=False)
+    return tmp_path
+
+
+def test_the_users_frames_come_first_and_innermost(
+    workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = importlib.import_module("failing_mine")
+    error = raised(lambda: mine.make("{not json"))
+    data = failure(error, str(workdir))
+    assert data["type"] == "JSONDecodeError"
+    assert data["frames"][:2] == [
+        "failing_helper.py:6 in parse: return json.loads(text)",
+        "failing_mine.py:5 in make: return helper.parse(text)".replace("helper", "failing_helper"),
+    ]
+    assert data["user_frames"] == 2
+    others = data["frames"][2:]
+    assert others[0].startswith(json.decoder.__file__)  # then all others, innermost first too
+    assert "raised" in others[-1]
+    assert "in make" in capsys.readouterr().err
+
+
+def test_without_a_folder_of_the_users_the_innermost_frame_comes_first(workdir: Path) -> None:
+    mine = importlib.import_module("failing_mine")
+    data = failure(raised(lambda: mine.make("{")), None)
+    assert data["user_frames"] == 0
+    assert data["frames"][0].startswith(json.decoder.__file__)
+    assert any(frame.startswith(str(workdir / "failing_mine.py")) for frame in data["frames"])
+
+
+def test_a_line_that_ends_in_a_colon_is_shown_whole(workdir: Path) -> None:
+    (workdir / "failing_helper.py").write_text("def parse(text):\n    for each in text:\n        pass\n")
+    mine = importlib.import_module("failing_mine")
+    data = failure(raised(lambda: mine.make(None)), str(workdir))
+    assert data["frames"][0] == "failing_helper.py:2 in parse: for each in text:"
+
+
+def test_a_module_that_does_not_compile_names_its_line(workdir: Path) -> None:
+    (workdir / "failing_mine.py").write_text("x = 1\ndef make(:\n")
+    data = failure(raised(lambda: importlib.import_module("failing_mine")), str(workdir))
+    assert data["type"] == "SyntaxError"
+    assert "failing_mine.py, line 2" in data["message"]
+
+
+def test_an_error_is_json_whatever_it_says(workdir: Path) -> None:
+    class OddError(Exception):
+        def __str__(self) -> str:
+            return "\x1b[31m\ud800 odd"
+
+    def raise_odd() -> None:
+        raise OddError
+
+    data = failure(raised(raise_odd), str(workdir))
+    assert json.loads(json.dumps(data)) == data
+    assert data["message"] == "\x1b[31m\ud800 odd"
