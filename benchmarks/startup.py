@@ -60,7 +60,17 @@ def first_step_by_ray(environment: Mapping[str, str], dashboard: str, folder: Pa
     told = folder / "first_step"
     told.unlink(missing_ok=True)
     launched_s = time.time()
-    command = [RAY, "job", "submit", "--address", dashboard, "--", sys.executable, SCRIPT, str(told)]
+    command = [
+        RAY,
+        "job",
+        "submit",
+        "--address",
+        dashboard,
+        "--",
+        sys.executable,
+        SCRIPT,
+        str(told),
+    ]
     subprocess.run(command, check=True, capture_output=True, env=dict(environment))
     return float(told.read_text()) - launched_s
 

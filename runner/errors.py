@@ -92,7 +92,9 @@ class PlanError(RunnerError):
         self.misfits = tuple(misfits)
         lines = []
         for misfit in misfits:
-            lines.append(f"task '{misfit.task}' asks for {misfit.asks}, which nothing here can hold:")
+            lines.append(
+                f"task '{misfit.task}' asks for {misfit.asks}, which nothing here can hold:"
+            )
             lines += [f"  {lack}" for lack in misfit.lacks]
             if misfit.nearest:
                 lines.append(f"  nearest: {misfit.nearest}")

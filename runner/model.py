@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 Params: TypeAlias = Mapping[str, Any]
 
 TaskStatus = Literal[
@@ -25,7 +25,7 @@ TaskStatus = Literal[
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Accelerator:
-    """A request for devices: ``family`` is gpu, tpu or npu, ``type`` a model such as H100 or None."""
+    """A request for devices: ``family`` is gpu, tpu or npu, ``type`` a model such as H100."""
 
     family: str
     count: float
@@ -37,7 +37,7 @@ class Accelerator:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resources:
-    """What one worker asks for. ``accelerators`` are alternatives in order; None there means CPU."""
+    """What one worker asks for. ``accelerators`` are alternatives in order; None means CPU."""
 
     cpus: float = 1.0
     memory_bytes: int | None = None
@@ -69,7 +69,7 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """A checked spec. ``tasks`` stand in the order of the file, ``spec`` is the resolved document."""
+    """A checked spec. ``tasks`` stand in the file's order, ``spec`` is the resolved document."""
 
     name: str
     tasks: tuple[Task, ...]
@@ -107,7 +107,8 @@ class Inventory:
 class Placement:
     """Where a task runs. ``nodes`` are names; ``node_ids`` pin it (empty for a node type to start).
 
-    ``demand`` is what Ray is asked for: resource name to amount.
+    ``demand`` is what Ray is asked for: resource name to amount. ``labels`` are those that a node
+    still to be started must carry.
     """
 
     device: str
@@ -115,11 +116,15 @@ class Placement:
     node_ids: tuple[str, ...]
     demand: Mapping[str, float]
     reason: str
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batches:
-    """The batch arithmetic: global = per device x accumulation x workers. Steps are None if unknown."""
+    """The batch arithmetic: global = per device x accumulation x workers.
+
+    Samples and steps are None where they are only known once the data is read.
+    """
 
     global_batch_size: int
     per_device_batch_size: int
@@ -132,7 +137,10 @@ class Batches:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedTask:
-    """A task with its placement, its batches (if it trains) and its wave: tasks before it, at most."""
+    """A task with its placement, its batches (if it trains) and its wave.
+
+    The wave is the length of the longest chain of tasks before it: 0 starts at once.
+    """
 
     task: Task
     placement: Placement
@@ -223,18 +231,20 @@ class Artifact:
 class Record:
     """One thing that happened: a line of ``records.jsonl``. ``at_s`` is Unix time.
 
-    event               task  attempt  data
-    run_started         -     -        run, job, driver {host, pid, started}, cluster, environment
-    attempt_started     yes   yes      placement
-    attempt_running     yes   yes      node, pid, environment {python, torch, device, threads, ...}
-    progress            yes   yes      step, total_steps, epoch, samples_per_s, loss, phase
-    metrics             yes   yes      points [[name, step or null, value], ...]
-    artifact            yes   yes      name, path, bytes, sha256
-    attempt_ended       yes   yes      status, error {type, message, hint, frames, log} or null
-    task_ended          yes   -        status, error or null
-    waiting             yes   yes      reason
-    heartbeat           -     -        -
-    run_ended           -     -        status
+    event            task  attempt  data
+    run_started      -     -        run, job, driver {host, pid, started}, submitted_at_s,
+                                    cluster, environment
+    attempt_started  yes   yes      placement
+    waiting          yes   yes      reason
+    attempt_running  yes   yes      node, host, pid, environment {python, torch, device, ...}
+    progress         yes   yes      step, total_steps, epoch, samples_per_s, loss, phase
+    metrics          yes   yes      points [[name, step or null, value], ...]
+    artifact         yes   yes      name, path, bytes, sha256
+    attempt_ended    yes   yes      status, error {type, message, hint, frames, log} or null;
+                                    frames are "file:line in function: source", the user's first
+    task_ended       yes   -        status, error or null
+    heartbeat        -     -        -
+    run_ended        -     -        status
     """
 
     at_s: float

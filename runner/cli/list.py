@@ -30,8 +30,8 @@ def command(storage: Path, as_json: bool, count: int) -> Exit:
     for folder in all_runs(storage)[:count]:
         try:
             report = report_of(folder)
-        except RecordsError as error:  # the others are still worth a line
-            unreadable.append(error)
+        except RecordsError as broken:  # the others are still worth a line
+            unreadable.append(broken)
             continue
         full = document(report)
         found.append(

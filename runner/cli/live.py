@@ -18,7 +18,7 @@ from runner.report.text import one_line, width
 
 REDRAW_S = 0.2
 PLAIN_S = 5.0
-COLUMNS = 80  # where the terminal does not say how wide it is
+COLUMNS, ROWS = 80, 24  # where the terminal does not say how large it is
 MARKS = {"finished": ("✓", "green"), "failed": ("✗", "red"), "lost": ("✗", "red"),
          "timed_out": ("✗", "red"), "cancelled": ("–", "yellow"), "skipped": ("–", "yellow"),
          "pending": ("·", None)}  # fmt: skip
@@ -88,15 +88,22 @@ class Live(AbstractContextManager["Live"]):
                 self._draw()
 
     def _draw(self, *, final: bool = False) -> None:
-        columns = os.get_terminal_size(self.stream.fileno()).columns or COLUMNS
+        size = os.get_terminal_size(self.stream.fileno())
+        columns, rows = max(size.columns or COLUMNS, 2), size.lines or ROWS
         now_s = time.time()
         longest = max((len(name) for name in self.state.tasks), default=0)
+        tasks = list(self.state.tasks.values())
+        hidden = 0 if final else max(0, len(tasks) - (rows - 3))
+        if hidden:  # what has scrolled off can't be redrawn, so those at work are shown first
+            tasks = sorted(tasks, key=lambda task: task.status != "running")[:-hidden]
         lines = []
-        for task in self.state.tasks.values():
+        for task in tasks:
             spin = SPINNER[int(now_s / REDRAW_S) % len(SPINNER)]
             mark, shade = MARKS.get(task.status, (spin, "cyan"))
             text = clipped(f"{mark} {task.name:<{longest}}  {line(task, now_s)}", columns - 1)
             lines.append(click.style(text[0], fg=shade) + text[1:] if self.colour else text)
+        if hidden:
+            lines.append(clipped(f"  and {hidden} more", columns - 1))
         if self.message and not final:
             text = f"  {self.message} ({now_s - self.began_s:.0f} s)"
             lines.append(clipped(text, columns - 1))
@@ -111,6 +118,7 @@ class Live(AbstractContextManager["Live"]):
 
 def clipped(text: str, cells: int) -> str:
     """As much of ``text`` as takes no more than that many cells of a terminal."""
+    text = text[: 4 * cells]
     while width(text) > cells:
         text = text[:-1]
     return text

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
 from runner.errors import UsageError
+
+if TYPE_CHECKING:
+    from runner.model import Inventory
 
 Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -29,6 +32,25 @@ address_option: Decorator = click.option(
     help="The cluster's head; else RAY_ADDRESS, else the cluster of 'runner up', else one that "
     "this command starts for itself. 'local' means that one.",
 )
+
+cluster_option: Decorator = click.option(
+    "--cluster",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A Ray cluster-launcher file whose node types may be started as tasks need them.",
+)
+
+
+def node_types(file: Path | None) -> Inventory | None:
+    """What ``--cluster FILE`` names. Raises UsageError or SpecError for a file that is none."""
+    if file is None:
+        return None
+    from runner.plan.cluster_file import read
+
+    try:
+        return read(file.read_bytes(), file=str(file))
+    except OSError as error:
+        raise UsageError(f"{file} can't be read: {error.strerror}") from None
 
 
 def _storage(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Path:

@@ -7,8 +7,14 @@ from pathlib import Path
 
 import click
 
-from runner.cli.options import address_option, file_argument, json_option, set_option
-from runner.errors import UsageError
+from runner.cli.options import (
+    address_option,
+    cluster_option,
+    file_argument,
+    json_option,
+    node_types,
+    set_option,
+)
 from runner.model import Batches, Plan
 
 
@@ -16,12 +22,7 @@ from runner.model import Batches, Plan
 @file_argument
 @set_option
 @address_option
-@click.option(
-    "--cluster",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Plan for the node types of a Ray cluster-launcher file instead of a cluster that is up.",
-)
+@cluster_option
 @json_option
 def command(
     file: Path,
@@ -32,24 +33,21 @@ def command(
 ) -> None:
     """Show where each task of FILE would run, and why. Nothing is started.
 
-    What is shown is what 'submit' carries out. Exit code 3 means that a task can never fit.
+    What is shown is what 'submit' carries out. With --cluster and no --address, the plan is for a
+    cluster that is not up yet. Exit code 3 means that a task can never fit.
     """
     from runner.cluster.address import resolve
     from runner.plan import place
-    from runner.plan.cluster_file import read as read_cluster
     from runner.plan.saved import to_json
     from runner.runs.submission import target
     from runner.spec.read import read
 
     job = read(file, overrides=overrides, environment=os.environ)
-    if cluster is not None:
-        try:
-            inventory = read_cluster(cluster.read_bytes(), file=str(cluster))
-        except OSError as error:
-            raise UsageError(f"{cluster} can't be read: {error.strerror}") from None
-        plan = place(job, inventory)
+    types = node_types(cluster)
+    if types is not None and address is None:
+        plan = place(job, types)
     else:
-        with target(resolve(address, os.environ)) as where:
+        with target(resolve(address, os.environ), types) as where:
             plan = place(job, where.inventory)
     click.echo(to_json(plan) if as_json else _text(plan), nl=False)
 

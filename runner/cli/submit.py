@@ -17,8 +17,10 @@ from runner.cli.errors import colour
 from runner.cli.interrupt import ending_cleanly
 from runner.cli.options import (
     address_option,
+    cluster_option,
     file_argument,
     json_option,
+    node_types,
     set_option,
     storage_option,
 )
@@ -35,10 +37,16 @@ EXITS = {"finished": Exit.FINISHED, "cancelled": Exit.INTERRUPTED}
 @file_argument
 @set_option
 @address_option
+@cluster_option
 @storage_option
 @json_option
 def command(
-    file: Path, overrides: tuple[str, ...], address: str | None, storage: Path, as_json: bool
+    file: Path,
+    overrides: tuple[str, ...],
+    address: str | None,
+    cluster: Path | None,
+    storage: Path,
+    as_json: bool,
 ) -> int:
     """Carry out the spec in FILE and report.
 
@@ -64,6 +72,7 @@ def command(
         job=job,
         storage=str(storage.absolute()),
         submitted_at_s=submitted_at_s,
+        node_types=node_types(cluster),
         secrets=secrets_of(job, os.environ),
     )
     with ExitStack() as stack:

@@ -100,10 +100,11 @@ class Gang:
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
         self.task, self.attempt = order.task, order.attempt
-        selector = {"ray.io/node-id": f"in({','.join(placement.node_ids)})"}
+        selector = dict(placement.labels)
+        if placement.node_ids:
+            selector["ray.io/node-id"] = f"in({','.join(placement.node_ids)})"
         self._group = placement_group(
-            [dict(placement.demand)],
-            bundle_label_selector=[selector] if placement.node_ids else None,
+            [dict(placement.demand)], bundle_label_selector=[selector] if selector else None
         )
         options: dict[str, Any] = {
             "num_cpus": placement.demand["CPU"],

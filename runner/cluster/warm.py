@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -100,10 +101,8 @@ def _start_head(
 
 
 def _end(cluster: WarmCluster) -> None:
-    try:
+    with suppress(ProcessLookupError):  # it has ended by itself; what it left is ended below
         os.kill(cluster.pid, signal.SIGTERM)
-    except ProcessLookupError:
-        pass  # it has ended by itself; what it left behind is ended below
     deadline = time.monotonic() + END_TIMEOUT_S
     while process_started(cluster.pid) == cluster.started and time.monotonic() < deadline:
         time.sleep(0.05)

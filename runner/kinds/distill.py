@@ -62,10 +62,10 @@ def run(context: Context) -> Iterator[Yield]:
     from runner.torchlib.distillation import make_objective
     from runner.torchlib.measure import measure_artifact
     from runner.torchlib.objectives import Objective
-    from runner.torchlib.threads import use_threads
+    from runner.torchlib.device import prepare
 
     params: DistillParams = context.params
-    use_threads(context.threads)
+    prepare(context.device, threads=context.threads)
     teacher_folder = Path(params.teacher)
     measured: dict[str, float] = {}
     seen: list[Dataset] = []

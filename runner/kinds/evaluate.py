@@ -39,10 +39,10 @@ def run(context: Context) -> Iterator[Yield]:
     """Yields the measurements of the model as loaded from its folder."""
     from runner.torchlib.artifact import load
     from runner.torchlib.measure import measure_artifact
-    from runner.torchlib.threads import use_threads
+    from runner.torchlib.device import prepare
 
     params: EvaluateParams = context.params
-    use_threads(context.threads)
+    prepare(context.device, threads=context.threads)
     folder = Path(params.model)
     loaded = load(folder)
     is_language = loaded.task == "language"

@@ -32,10 +32,10 @@ class TrainParams(TrainingParams):
 def run(context: Context) -> Iterator[Yield]:
     """Trains with cross-entropy; yields the model as artifact ``model`` and its measurements."""
     from runner.torchlib.objectives import CrossEntropy
-    from runner.torchlib.threads import use_threads
+    from runner.torchlib.device import prepare
 
     params: TrainParams = context.params
-    use_threads(context.threads)
+    prepare(context.device, threads=context.threads)
     objective = CrossEntropy(label_smoothing=params.label_smoothing)
     yield from fit_and_keep(context, params, lambda data: objective)
 

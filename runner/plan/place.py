@@ -14,8 +14,9 @@ from runner.model import (
     Task,
 )
 from runner.plan.arithmetic import batches
-from runner.plan.offers import asks, demand, explained, lacks, nearest
+from runner.plan.offers import asks, demand, explained, lacks, nearest, same_type
 
+TYPE_LABEL = "ray.io/accelerator-type"
 DEVICES = {"gpu": "cuda", "tpu": "tpu", "npu": "npu"}
 
 
@@ -93,9 +94,12 @@ def _placement(
     task: Task, accelerator: Accelerator | None, chosen: list[Node], why: list[str]
 ) -> Placement:
     starting = chosen[0].count_max is not None
+    labels = {}
     what = f"{accelerator}" if accelerator else f"cpus:{task.resources.cpus:g}"
     if starting:
         chosen = chosen[:1]
+        if accelerator is not None and accelerator.type is not None:
+            labels = {TYPE_LABEL: _spelled(chosen[0], accelerator)}
         where = f"{what} fits {chosen[0].name}, of which up to {chosen[0].count_max} can be started"
     elif len(chosen) == 1:
         where = f"{what} fits {chosen[0].name}"
@@ -107,6 +111,16 @@ def _placement(
         node_ids=tuple(node.id for node in chosen if node.id is not None),
         demand=demand(task.resources, accelerator),
         reason="; ".join([*why, where]),
+        labels=labels,
+    )
+
+
+def _spelled(node: Node, accelerator: Accelerator) -> str:
+    """The type as the node's own label has it."""
+    return next(
+        device.type
+        for device in node.accelerators
+        if device.type and same_type(device.type) == same_type(accelerator.type or "")
     )
 
 

@@ -29,9 +29,7 @@ def attempt(order: Order, *, clock: Callable[[], float] = time.time) -> Iterator
     """
 
     def record(event: str, data: dict[str, Any]) -> Record:
-        return Record(
-            at_s=clock(), event=event, task=order.task, attempt=order.attempt, data=data
-        )
+        return Record(at_s=clock(), event=event, task=order.task, attempt=order.attempt, data=data)
 
     yield record(
         "attempt_running",

@@ -1,0 +1,24 @@
+"""What a task computes on: its device and its threads."""
+
+from __future__ import annotations
+
+import torch
+
+from runner.errors import TaskError
+
+
+def prepare(device: str, *, threads: int) -> None:
+    """Make this process ready to compute on ``device`` with ``threads`` threads.
+
+    A task gets as many threads as it asked for CPUs, so that tasks on one machine keep out of each
+    other's way, and so that a result repeats: the order of a sum depends on their number.
+
+    Raises TaskError if PyTorch can't use the device here.
+    """
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        build = "is built without CUDA" if torch.version.cuda is None else "finds no CUDA device"
+        raise TaskError(
+            f"the task was placed on a GPU, but PyTorch {torch.__version__} on this node {build}",
+            hint="install a CUDA build of PyTorch on the cluster's GPU nodes, and their driver",
+        )
+    torch.set_num_threads(threads)

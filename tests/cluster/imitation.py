@@ -1,0 +1,53 @@
+"""A Ray cluster of imitation nodes on this machine: python imitation.py TOKEN, ended by its input.
+
+A plain head, one node that declares GPUs and one that declares a TPU; nothing here has either. It
+prints one line of JSON when it is up: its address. A process of its own, since Ray reads most of its
+environment when it is imported. Loopback only, with a token, in a temporary folder of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+NODES = {
+    "plain": {"num_cpus": 2, "memory": 2_000_000_000},
+    "with-gpus": {
+        "num_cpus": 2,
+        "num_gpus": 2,
+        "memory": 3_000_000_000,
+        "labels": {"ray.io/accelerator-type": "L4"},
+    },
+    "with-tpus": {
+        "num_cpus": 2,
+        "memory": 3_000_000_000,
+        "resources": {"TPU": 4.0, "TPU-v6e-4-head": 1.0},
+        "labels": {"ray.io/accelerator-type": "TPU-V6E"},
+    },
+}
+
+
+def main(folder: str) -> None:
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster()
+    for name, offers in NODES.items():
+        more = {} if cluster.head_node else {"include_dashboard": False, "temp_dir": folder}
+        cluster.add_node(
+            wait=False,
+            node_name=name,
+            node_ip_address="127.0.0.1",
+            object_store_memory=80_000_000,
+            **offers,
+            **more,
+        )
+    cluster.wait_for_nodes(timeout=60)
+    print(json.dumps({"address": cluster.address}), flush=True)
+    sys.stdin.read()
+    cluster.shutdown()
+
+
+if __name__ == "__main__":
+    os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+    main(sys.argv[1])
