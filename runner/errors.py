@@ -51,7 +51,7 @@ class UsageError(RunnerError):
 
 @dataclass(frozen=True, kw_only=True, slots=True, order=True)
 class Fault:
-    """One thing wrong with a spec. Lines and columns count from 1; ``source`` is the line's text."""
+    """One thing wrong with a spec. Lines and columns count from 1; ``source`` is the line."""
 
     file: str
     line: int

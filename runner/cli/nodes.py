@@ -29,5 +29,6 @@ def command(address: str | None, as_json: bool) -> None:
     for node in inventory.nodes:
         devices = ", ".join(str(device) for device in node.accelerators) or "no accelerators"
         click.echo(
-            f"  {node.name:<{width}}  {node.cpus:g} CPUs  {node.memory_bytes / 1e9:.1f} GB  {devices}"
+            f"  {node.name:<{width}}  {node.cpus:g} CPUs  "
+            f"{node.memory_bytes / 1e9:.1f} GB  {devices}"
         )

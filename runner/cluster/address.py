@@ -78,7 +78,7 @@ def warm_cluster(environment: Mapping[str, str]) -> WarmCluster | None:
 def resolve(given: str | None, environment: Mapping[str, str]) -> Address | None:
     """The cluster to use, or None for one that the command starts for itself.
 
-    In order: ``given``, ``RAY_ADDRESS``, the cluster of ``runner up``. ``local`` means none of them.
+    In order: ``given``, ``RAY_ADDRESS``, the cluster of ``runner up``. ``local`` means none.
 
     Raises:
         ClusterError: The address has another form than host:port, or nothing listens there.

@@ -77,7 +77,7 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """A gang's stream ended. ``lost`` says how its worker was lost, or is None if it simply ended."""
+    """A gang's stream ended. ``lost`` says how its worker was lost; None if it simply ended."""
 
     gang: Gang
     lost: str | None
@@ -144,7 +144,7 @@ class Gang:
 
 
 def poll(gangs: Sequence[Gang], timeout_s: float) -> list[Arrived | Gone]:
-    """What the gangs have sent: waits up to ``timeout_s`` for the first, then takes what is there."""
+    """What the gangs have sent: waits up to ``timeout_s`` for the first, then takes the rest."""
     import ray
 
     happened: list[Arrived | Gone] = []

@@ -12,8 +12,8 @@ def refill(count: int) -> None:
     """Have ``count`` idle workers at hand soon, without waiting for them.
 
     An attempt uses its process up. Ray starts another when a task finds none idle, and keeps it
-    afterwards, so a task that does nothing, ``count`` times at once, brings them about. Raylets that
-    preload modules do so before they hand a worker out.
+    afterwards, so what brings them about is a task that does nothing, ``count`` times at once.
+    Where Ray was told to preload modules, a worker has them before it is handed out.
     """
     import ray
 

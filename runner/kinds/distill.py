@@ -59,10 +59,10 @@ def run(context: Context) -> Iterator[Yield]:
     """Distils; yields the student as artifact ``model``, both models' measurements and ratios."""
     from runner.torchlib.artifact import load
     from runner.torchlib.data.dataset import Dataset
+    from runner.torchlib.device import prepare
     from runner.torchlib.distillation import make_objective
     from runner.torchlib.measure import measure_artifact
     from runner.torchlib.objectives import Objective
-    from runner.torchlib.device import prepare
 
     params: DistillParams = context.params
     prepare(context.device, threads=context.threads)

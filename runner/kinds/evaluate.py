@@ -38,8 +38,8 @@ class EvaluateParams(MeasuredParams):
 def run(context: Context) -> Iterator[Yield]:
     """Yields the measurements of the model as loaded from its folder."""
     from runner.torchlib.artifact import load
-    from runner.torchlib.measure import measure_artifact
     from runner.torchlib.device import prepare
+    from runner.torchlib.measure import measure_artifact
 
     params: EvaluateParams = context.params
     prepare(context.device, threads=context.threads)

@@ -31,8 +31,8 @@ class TrainParams(TrainingParams):
 
 def run(context: Context) -> Iterator[Yield]:
     """Trains with cross-entropy; yields the model as artifact ``model`` and its measurements."""
-    from runner.torchlib.objectives import CrossEntropy
     from runner.torchlib.device import prepare
+    from runner.torchlib.objectives import CrossEntropy
 
     params: TrainParams = context.params
     prepare(context.device, threads=context.threads)

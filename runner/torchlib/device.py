@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from runner.errors import TaskError
@@ -22,3 +25,14 @@ def prepare(device: str, *, threads: int) -> None:
             hint="install a CUDA build of PyTorch on the cluster's GPU nodes, and their driver",
         )
     torch.set_num_threads(threads)
+
+
+@contextmanager
+def use_only(threads: int) -> Iterator[None]:
+    """Computes with ``threads`` threads inside the ``with``, and as many as before after it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -16,9 +16,9 @@ from torch.nn import functional
 from runner.model import Metric
 from runner.torchlib.artifact import check_data, load, size_bytes
 from runner.torchlib.data.dataset import Dataset
+from runner.torchlib.device import use_only
 from runner.torchlib.layout import arrange, place
 from runner.torchlib.objectives import rows
-from runner.torchlib.threads import use_only
 
 _EVALUATION_BATCH = 256
 _THROUGHPUT_BATCH = 64

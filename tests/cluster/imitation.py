@@ -1,4 +1,4 @@
-"""A Ray cluster of imitation nodes on this machine: python imitation.py TOKEN, ended by its input.
+"""A Ray cluster of imitation nodes on this machine: python imitation.py FOLDER, till its input ends.
 
 A plain head, one node that declares GPUs and one that declares a TPU; nothing here has either. It
 prints one line of JSON when it is up: its address. A process of its own, since Ray reads most of its
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from pathlib import Path
 
 NODES = {
     "plain": {"num_cpus": 2, "memory": 2_000_000_000},
@@ -21,7 +22,7 @@ NODES = {
     },
     "with-tpus": {
         "num_cpus": 2,
-        "memory": 3_000_000_000,
+        "memory": 4_000_000_000,
         "resources": {"TPU": 4.0, "TPU-v6e-4-head": 1.0},
         "labels": {"ray.io/accelerator-type": "TPU-V6E"},
     },
@@ -29,11 +30,14 @@ NODES = {
 
 
 def main(folder: str) -> None:
+    os.environ["RAY_TMPDIR"] = folder  # where the head's address is noted, too
+    temporary = str(Path(folder) / "ray")
+    Path(temporary).mkdir()
     from ray.cluster_utils import Cluster
 
     cluster = Cluster()
     for name, offers in NODES.items():
-        more = {} if cluster.head_node else {"include_dashboard": False, "temp_dir": folder}
+        more = {} if cluster.head_node else {"include_dashboard": False, "temp_dir": temporary}
         cluster.add_node(
             wait=False,
             node_name=name,
