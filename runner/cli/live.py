@@ -80,7 +80,8 @@ class Live(AbstractContextManager["Live"]):
             return  # what it means for the task follows at once
         if kind != before or record.at_s - at_s >= PLAIN_S:
             self.said[task.name] = (kind, record.at_s)
-            self._write(f"[{record.at_s - self.began_s:6.1f} s] {task.name}: {text}\n")
+            after_s = max(0.0, record.at_s - self.began_s)
+            self._write(f"[{after_s:6.1f} s] {task.name}: {text}\n")
 
     def _redraw(self) -> None:
         while not self.ended.wait(REDRAW_S):

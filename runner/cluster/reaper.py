@@ -4,8 +4,8 @@ Run as a process of its own:  python reaper.py MARK FOLDER
 
 It waits on its standard input, which the command holds open. At the end of it, which also comes
 when the command is killed, every process whose environment carries MARK is ended and FOLDER is
-removed. Ray's own clean-up ends the raylet and the workers, but leaves its agents for a quarter of a minute
-or for good.
+removed. Ray's own clean-up ends the raylet and the workers, but leaves its agents for a quarter of
+a minute or for good.
 """
 
 from __future__ import annotations

@@ -35,9 +35,7 @@ def going_run(storage: Path, name: str) -> RunFolder:
     )
     folder.append(Record(at_s=now_s, event="attempt_started", task="first", attempt=1))
     about = {"node": "node-1", "environment": {}}
-    folder.append(
-        Record(at_s=now_s, event="attempt_running", task="first", attempt=1, data=about)
-    )
+    folder.append(Record(at_s=now_s, event="attempt_running", task="first", attempt=1, data=about))
     return folder
 
 

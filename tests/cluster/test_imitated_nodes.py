@@ -102,7 +102,9 @@ def test_what_fits_nowhere_is_exit_3_with_every_node_and_the_nearest(
     assert not (beside.folder / "runs").exists()
 
 
-@pytest.mark.parametrize(("resources", "node"), [("{cpus: 1}", "plain"), ("{memory: 3.5GB}", "with-tpus")])
+@pytest.mark.parametrize(
+    ("resources", "node"), [("{cpus: 1}", "plain"), ("{memory: 3.5GB}", "with-tpus")]
+)
 def test_a_task_runs_on_the_node_that_it_was_planned_for(
     beside: Command, spec: Write, resources: str, node: str
 ) -> None:

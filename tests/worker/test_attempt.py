@@ -31,9 +31,7 @@ def points(records: list[Record]) -> list[list[list[Any]]]:
 
 
 def summary(records: list[Record]) -> dict[str, float]:
-    return {
-        name: value for batch in points(records) for name, step, value in batch if step is None
-    }
+    return {name: value for batch in points(records) for name, step, value in batch if step is None}
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +218,9 @@ def test_the_context_is_the_orders(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     def run(context: Context) -> Iterator[Yield]:
         seen.append(context)
-        yield Progress(step=1, total_steps=1, epoch=0.5, samples_per_s=2.0, loss=0.1, phase="measure")
+        yield Progress(
+            step=1, total_steps=1, epoch=0.5, samples_per_s=2.0, loss=0.1, phase="measure"
+        )
 
     use_kind(monkeypatch, run)
     folder = tmp_path / "made" / "on" / "demand"
@@ -253,6 +253,8 @@ def test_a_folder_that_cannot_be_made_is_an_error_with_a_hint(
 
 
 def test_parameters_that_the_kind_refuses_fail_the_task(tmp_path: Path) -> None:
-    last = list(attempt(order(tmp_path, "train", {"model": MLP, "data": DIGITS, "max_stepz": 1})))[-1]
+    last = list(attempt(order(tmp_path, "train", {"model": MLP, "data": DIGITS, "max_stepz": 1})))[
+        -1
+    ]
     assert last.data["status"] == "failed"
     assert "max_stepz" in last.data["error"]["message"]

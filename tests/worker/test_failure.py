@@ -73,7 +73,9 @@ def test_without_a_folder_of_the_users_the_innermost_frame_comes_first(workdir: 
 
 
 def test_a_line_that_ends_in_a_colon_is_shown_whole(workdir: Path) -> None:
-    (workdir / "failing_helper.py").write_text("def parse(text):\n    for each in text:\n        pass\n")
+    (workdir / "failing_helper.py").write_text(
+        "def parse(text):\n    for each in text:\n        pass\n"
+    )
     mine = importlib.import_module("failing_mine")
     data = failure(raised(lambda: mine.make(None)), str(workdir))
     assert data["frames"][0] == "failing_helper.py:2 in parse: for each in text:"

@@ -100,7 +100,9 @@ def test_what_is_not_there_ends_with_2_and_a_word_for_it(tmp_path: Path) -> None
     assert (none.returncode, "usage" in none.stderr) == (2, True)
 
 
-@pytest.mark.parametrize("wrong", [{"attempt": "1"}, {"folder": 5}, {"params": []}, {"threads": None}])
+@pytest.mark.parametrize(
+    "wrong", [{"attempt": "1"}, {"folder": 5}, {"params": []}, {"threads": None}]
+)
 def test_an_order_with_a_wrong_type_is_no_order(tmp_path: Path, wrong: dict[str, Any]) -> None:
     from runner.worker.__main__ import main
 

@@ -1,0 +1,265 @@
+"""The driver: carries out a plan on a connected cluster, and writes down what happens.
+
+One function, whoever calls it: the command in its own process, the Python interface in one that
+outlives a notebook's cell.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, replace
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from runner.cluster.address import process_started
+from runner.cluster.gang import Arrived, Gang, Gone, poll
+from runner.errors import RunnerError, UsageError
+from runner.model import Order, Plan, PlannedTask, Record, TaskStatus
+from runner.runs.code import pack
+from runner.runs.folder import RunFolder
+from runner.runs.references import resolve
+from runner.runs.schedule import End, Schedule, Start
+
+POLL_S = 0.2
+CANCEL_CHECK_S = 0.5
+HEARTBEAT_S = 10.0
+# A placement that takes longer than this is worth a word to whoever watches.
+WAITING_S = 2.0
+
+
+def execute(
+    plan: Plan,
+    folder: RunFolder,
+    *,
+    session: AbstractContextManager[object],
+    about: Mapping[str, Any],
+    submitted_at_s: float,
+    environment: Mapping[str, str],
+    observe: Callable[[Record], None],
+    cancelled: Event,
+) -> TaskStatus:
+    """Carry out ``plan`` on the cluster of ``session``; returns the run's status.
+
+    Args:
+        plan: What to do; already saved in ``folder``.
+        folder: Where records go.
+        session: Entered for as long as Ray is needed.
+        about: What to note of the run's surroundings: ``cluster`` and ``environment``.
+        submitted_at_s: Unix time of the command, from which the first step's time counts.
+        environment: Where ``secrets`` are taken from.
+        observe: Called with every record, after it is written.
+        cancelled: Set by the caller to end the run early; its workers are ended first.
+    """
+    driver = _Driver(plan, folder, submitted_at_s, environment, observe, cancelled)
+    return driver.run(session, about)
+
+
+class _Driver:
+    def __init__(
+        self,
+        plan: Plan,
+        folder: RunFolder,
+        submitted_at_s: float,
+        environment: Mapping[str, str],
+        observe: Callable[[Record], None],
+        cancelled: Event,
+    ) -> None:
+        self.plan = plan
+        self.folder = folder
+        self.environment = environment
+        self.observe = observe
+        self.cancelled = cancelled
+        self.schedule = Schedule(plan)
+        self.planned: dict[str, PlannedTask] = {item.task.name: item for item in plan.tasks}
+        self.gangs: dict[str, Gang] = {}
+        self.outputs: dict[tuple[str, str], str] = {}
+        self.submitted_at_s = submitted_at_s
+        self.ready_at_s = dict.fromkeys(self.planned, submitted_at_s)
+        self.started_at_s: dict[str, float] = {}  # gangs asked for, by task
+        self.running_at_s: dict[str, float] = {}  # attempts whose worker is at work
+        self.told_waiting: dict[str, str] = {}
+        self.wrote_at_s = time.time()
+        self.code = pack(Path(plan.job.workdir)) if plan.job.workdir else None
+
+    def emit(self, event: str, task: str | None = None, **data: Any) -> None:
+        attempt = self.schedule.attempts[task] if task else None
+        whole_task = event == "task_ended"
+        self.keep(Record(at_s=time.time(), event=event, task=task,
+                         attempt=None if whole_task else attempt, data=data))  # fmt: skip
+
+    def keep(self, record: Record) -> None:
+        self.folder.append(record)
+        self.wrote_at_s = time.time()
+        self.observe(record)
+
+    def run(self, session: AbstractContextManager[object], about: Mapping[str, Any]) -> TaskStatus:
+        pid = os.getpid()
+        driver = {"host": socket.gethostname(), "pid": pid, "started": process_started(pid)}
+        self.emit("run_started", run=self.folder.run, job=self.plan.job.name, driver=driver,
+                  submitted_at_s=self.submitted_at_s, **about)  # fmt: skip
+        try:
+            with session:
+                self.carry_out()
+        except BaseException:
+            if not self.schedule.over:
+                self.emit("run_ended", status="failed")
+            raise
+        outcome = self.schedule.outcome
+        self.emit("run_ended", status=outcome)
+        return outcome
+
+    def carry_out(self) -> None:
+        """Start, listen and decide until every task has ended."""
+        checked_at_s = 0.0
+        try:
+            self.act(self.schedule.begin())
+            while not self.schedule.over:
+                for event in poll(list(self.gangs.values()), POLL_S):
+                    self.take(event)
+                now = time.time()
+                if now - checked_at_s > CANCEL_CHECK_S:
+                    checked_at_s = now
+                    self.look_around(now)
+                if self.cancelled.is_set():
+                    self.cancel()
+        finally:
+            for gang in self.gangs.values():
+                gang.stop()
+
+    def act(self, actions: list[Start | End] | list[End]) -> None:
+        """Carry out what the schedule decided."""
+        for action in actions:
+            if isinstance(action, End):
+                error = dict(action.error) if action.error else None
+                self.emit("task_ended", action.task, status=action.status, error=error)
+                self.ready_at_s.update(
+                    (name, time.time())
+                    for name, item in self.planned.items()
+                    if action.task in item.task.depends_on
+                )
+            else:
+                self.start(self.planned[action.task], action.attempt)
+
+    def start(self, planned: PlannedTask, attempt: int) -> None:
+        task = planned.task
+        order_folder = self.folder.path / task.name / str(attempt)
+        self.emit("attempt_started", task.name, placement=asdict(planned.placement))
+        try:
+            order = Order(
+                run=self.folder.run,
+                task=task.name,
+                attempt=attempt,
+                kind=task.kind,
+                params=resolve(task.params, self.outputs),
+                folder=str(order_folder),
+                seed=task.seed,
+                device=planned.placement.device,
+                threads=max(1, int(task.resources.cpus)),
+                ready_at_s=self.ready_at_s[task.name],
+            )
+        except RunnerError as error:
+            self.finish(task.name, "failed", _as_data(error))
+            return
+        self.started_at_s[task.name] = time.time()
+        self.gangs[task.name] = Gang(
+            order,
+            planned.placement,
+            env=task.env,
+            secrets={name: self.environment[name] for name in task.secrets},
+            code=self.code,
+        )
+
+    def take(self, event: Arrived | Gone) -> None:
+        """A gang sent a record, or its stream ended."""
+        task = event.gang.task
+        if self.gangs.get(task) is not event.gang:
+            return  # of an attempt that was ended meanwhile
+        if isinstance(event, Gone):
+            message = event.lost or "the worker ended without a word"
+            error = {"type": "Lost", "message": message, "hint": "", "frames": []}
+            self.finish(task, "lost", error)
+            return
+        record = event.record
+        if record.event == "attempt_ended":
+            self.finish(task, record.data["status"], record.data["error"])
+            return
+        if record.event == "attempt_running":
+            self.running_at_s[task] = time.time()
+            record = replace(record, data={**record.data, "node": self.node_name(record)})
+        elif record.event == "artifact":
+            self.outputs[task, record.data["name"]] = record.data["path"]
+        self.keep(record)
+
+    def node_name(self, record: Record) -> str:
+        """The name that the plan gave the node, or its host's where the plan only knew a type."""
+        placement = self.planned[record.task or ""].placement
+        names = dict(zip(placement.node_ids, placement.nodes, strict=False))
+        return names.get(record.data.get("node_id", ""), str(record.data["host"]))
+
+    def finish(self, task: str, status: TaskStatus, error: Mapping[str, Any] | None) -> None:
+        """The running attempt at ``task`` is over."""
+        gang = self.gangs.pop(task, None)
+        if gang is not None:
+            gang.stop()
+        self.running_at_s.pop(task, None)
+        log = self.folder.path / task / str(self.schedule.attempts[task]) / "log.txt"
+        if error is not None:
+            error = {**error, "log": str(log)}
+        self.emit("attempt_ended", task, status=status, error=error)
+        if status == "lost":
+            self.ready_at_s[task] = time.time()
+        self.act(self.schedule.ended(task, status, error))
+
+    def look_around(self, now: float) -> None:
+        """What no gang tells by itself: a wish to cancel, attempts over time, places not free."""
+        if self.folder.cancel_requested():
+            self.cancelled.set()
+        for task, since in list(self.running_at_s.items()):
+            limit = self.planned[task].task.timeout_s
+            if limit is not None and now - since > limit:
+                message = f"it ran longer than its timeout of {limit:g} s"
+                error = {"type": "TimedOut", "message": message, "hint": "", "frames": []}
+                self.finish(task, "timed_out", error)
+        for task, gang in list(self.gangs.items()):
+            if task not in self.running_at_s and now - self.started_at_s[task] > WAITING_S:
+                reason = gang.waiting()
+                if reason is not None and self.told_waiting.get(task) != reason:
+                    self.told_waiting[task] = reason
+                    self.emit("waiting", task, reason=_WAITING[reason])
+        if now - self.wrote_at_s > HEARTBEAT_S:
+            self.emit("heartbeat")
+
+    def cancel(self) -> None:
+        """End every worker, then everything else."""
+        for task, gang in list(self.gangs.items()):
+            gang.stop()
+            del self.gangs[task]
+            self.emit("attempt_ended", task, status="cancelled", error=None)
+        self.act(self.schedule.cancel())
+
+
+_WAITING = {
+    "busy": "waits for its place: what it asks for is in use",
+    "infeasible": "waits for a node: none that is up could hold it",
+}
+
+
+def _as_data(error: RunnerError) -> dict[str, Any]:
+    return {"type": type(error).__name__, "message": error.message, "hint": error.hint, "frames": []}
+
+
+def check_secrets(plan: Plan, environment: Mapping[str, str]) -> None:
+    """Raises UsageError if a secret that a task asks for is not in ``environment``."""
+    for planned in plan.tasks:
+        for name in planned.task.secrets:
+            if name not in environment:
+                raise UsageError(
+                    f"the task '{planned.task.name}' asks for the secret {name}, "
+                    "which the environment does not have",
+                    hint=f"{name}=... runner submit ...",
+                )

@@ -1,0 +1,106 @@
+"""A run's folder: its plan, its records, a wish to cancel, its reports. It is the whole protocol
+between the driver and whoever watches.
+
+    <storage>/<run id>/
+        plan.json          what is carried out, written first
+        records.jsonl      what happened, a line at a time
+        cancel             present once somebody wants the run cancelled
+        report.json .md .html
+        <task>/<attempt>/  log.txt, artifacts, and the user's code as it ran
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from runner.errors import RecordsError, UsageError
+from runner.model import Plan, Record
+from runner.plan.saved import from_json, to_json
+from runner.worker.wire import record_from_json, record_to_json
+
+PLAN, RECORDS, CANCEL = "plan.json", "records.jsonl", "cancel"
+
+
+class RunFolder:
+    """One run's folder, at ``path``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self.run = self.path.name
+
+    @classmethod
+    def create(cls, storage: Path, run: str, plan: Plan) -> RunFolder:
+        """A new folder with the plan in it. Raises UsageError if storage can't be written."""
+        folder = cls(storage / run)
+        try:
+            folder.path.mkdir(parents=True)
+            folder.write(PLAN, to_json(plan))
+        except OSError as error:
+            raise UsageError(
+                f"the run folder {folder.path} can't be made: {error.strerror}",
+                hint="choose another place with --storage or RUNNER_STORAGE",
+            ) from None
+        return folder
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a file whole: to a temporary name, then renamed."""
+        target = self.path / name
+        temporary = self.path / f".{name}.{os.getpid()}"
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(target)
+        return target
+
+    def append(self, record: Record) -> None:
+        """Add a record, as one write of one line."""
+        line = (record_to_json(record) + "\n").encode()
+        file = os.open(self.path / RECORDS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(file, line)
+        finally:
+            os.close(file)
+
+    def plan(self) -> Plan:
+        """The plan. Raises RecordsError if it is missing or unreadable."""
+        return from_json(self._read(PLAN), file=str(self.path / PLAN))
+
+    def plan_text(self) -> bytes:
+        """The plan's file as it is."""
+        return self._read(PLAN)
+
+    def records(self) -> list[Record]:
+        """Every whole record so far; a torn last line is left out.
+
+        Raises RecordsError for a line that is no record, with its number.
+        """
+        return list(self._parse(self._read(RECORDS))) if (self.path / RECORDS).exists() else []
+
+    def _parse(self, data: bytes) -> Iterator[Record]:
+        lines = data.split(b"\n")
+        for number, line in enumerate(lines, start=1):
+            if not line:
+                continue
+            try:
+                yield record_from_json(line)
+            except (ValueError, TypeError) as error:
+                if number == len(lines):
+                    return  # torn: the driver was killed while it wrote
+                raise RecordsError(
+                    f"{self.path / RECORDS}:{number} is no record: {error}",
+                    hint="the file was changed by something else than runner",
+                ) from None
+
+    def _read(self, name: str) -> bytes:
+        try:
+            return (self.path / name).read_bytes()
+        except OSError as error:
+            raise RecordsError(f"{self.path / name} can't be read: {error.strerror}") from None
+
+    def request_cancel(self) -> None:
+        """Ask the run's driver to cancel it; it looks a few times a second."""
+        (self.path / CANCEL).touch()
+
+    def cancel_requested(self) -> bool:
+        """Whether somebody asked for that."""
+        return (self.path / CANCEL).exists()

@@ -1,0 +1,78 @@
+"""Hand a job to the resident driver of the warm cluster, and follow its run from its folder."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+from collections.abc import Callable
+from threading import Event
+
+from runner.errors import ClusterError
+from runner.model import Record, TaskStatus
+from runner.runs.folder import RECORDS, RunFolder
+from runner.runs.request import Request, folder_of, read_answer, request_to_json
+from runner.worker.wire import record_from_json
+
+FOLLOW_S = 0.1
+
+
+def hand_over(
+    path: str,
+    request: Request,
+    begin: Callable[[RunFolder], Callable[[Record], None]],
+    cancelled: Event,
+) -> tuple[RunFolder, TaskStatus]:
+    """Have the driver that listens at ``path`` carry the request out; the run and how it ended.
+
+    ``begin`` is called with the run's folder and returns what gets its records as they come.
+    """
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(path)
+        except OSError as error:
+            raise ClusterError(
+                f"the driver of the local cluster does not answer: {error.strerror}",
+                hint="'runner down' and 'runner up' start it anew",
+            ) from None
+        connection.sendall(request_to_json(request))
+        answers = connection.makefile("rb")
+        folder = folder_of(read_answer(answers.readline()))
+        following = _Following(folder, begin(folder))
+        with selectors.DefaultSelector() as selector:
+            selector.register(connection, selectors.EVENT_READ)
+            asked = False
+            while not selector.select(FOLLOW_S):
+                following.look()
+                if cancelled.is_set() and not asked:
+                    asked = True
+                    folder.request_cancel()
+        following.look()
+        line = answers.readline()
+        if not line:
+            raise ClusterError(
+                f"the driver of the local cluster ended during {folder.run}",
+                hint="the run is lost; 'runner down' and 'runner up' start the cluster anew",
+            )
+        status: TaskStatus = read_answer(line)["status"]  # type: ignore[assignment]
+        return folder, status
+
+
+class _Following:
+    """Passes a run's records on as its driver writes them."""
+
+    def __init__(self, folder: RunFolder, observe: Callable[[Record], None]) -> None:
+        self.file = folder.path / RECORDS
+        self.observe = observe
+        self.offset = 0
+
+    def look(self) -> None:
+        """Pass on the whole lines that have come since the last look."""
+        if not self.file.exists():
+            return
+        with self.file.open("rb") as file:
+            file.seek(self.offset)
+            data = file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        self.offset += len(whole)
+        for line in whole.splitlines():
+            self.observe(record_from_json(line))

@@ -1,0 +1,117 @@
+"""Which task starts when, and what an attempt's end means: a state machine without clock or Ray.
+
+The driver tells it what happened; it answers with what to do. Why an attempt ended decides, in one
+table, what happens next:
+
+    finished     the task is finished, and what waited for it may start
+    failed       the task is failed; its code would fail again
+    timed_out    the task is timed_out
+    lost         another attempt, up to retry.max_restarts; after that the task is lost
+    cancelled    the task is cancelled
+
+Whatever depends on a task that did not finish is skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runner.model import Plan, Task, TaskStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Start this attempt at the task now."""
+
+    task: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The task has ended, for good."""
+
+    task: str
+    status: TaskStatus
+    error: Mapping[str, Any] | None
+
+
+class Schedule:
+    """The state of a plan that is being carried out."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.tasks: dict[str, Task] = {planned.task.name: planned.task for planned in plan.tasks}
+        self.status: dict[str, TaskStatus] = dict.fromkeys(self.tasks, "pending")
+        self.attempts = dict.fromkeys(self.tasks, 0)
+
+    def begin(self) -> list[Start | End]:
+        """What may start at once."""
+        return self._ready()
+
+    def ended(
+        self, task: str, status: TaskStatus, error: Mapping[str, Any] | None
+    ) -> list[Start | End]:
+        """What follows from the end of the task's running attempt."""
+        if status == "lost" and self.attempts[task] <= self.tasks[task].retry.max_restarts:
+            return [self._start(task)]
+        self.status[task] = status
+        actions: list[Start | End] = [End(task, status, error)]
+        if status != "finished":
+            actions += self._skip_after(task)
+        return actions + self._ready()
+
+    def cancel(self) -> list[End]:
+        """The end of everything that has not ended."""
+        ends = []
+        for name, status in self.status.items():
+            if status in ("pending", "running"):
+                self.status[name] = "cancelled"
+                ends.append(End(name, "cancelled", None))
+        return ends
+
+    @property
+    def over(self) -> bool:
+        """Whether every task has ended."""
+        return all(status not in ("pending", "running") for status in self.status.values())
+
+    @property
+    def outcome(self) -> TaskStatus:
+        """The run's status: finished only if every task is."""
+        if not self.over:
+            return "running"
+        found = set(self.status.values())
+        if found <= {"finished"}:
+            return "finished"
+        return "cancelled" if "cancelled" in found else "failed"
+
+    def _start(self, task: str) -> Start:
+        self.status[task] = "running"
+        self.attempts[task] += 1
+        return Start(task, self.attempts[task])
+
+    def _ready(self) -> list[Start | End]:
+        return [
+            self._start(name)
+            for name, task in self.tasks.items()
+            if self.status[name] == "pending"
+            and all(self.status[other] == "finished" for other in task.depends_on)
+        ]
+
+    def _skip_after(self, ended: str) -> list[Start | End]:
+        skipped: list[Start | End] = []
+        causes = {ended}
+        changed = True
+        while changed:
+            changed = False
+            for name, task in self.tasks.items():
+                cause = next((other for other in task.depends_on if other in causes), None)
+                if self.status[name] == "pending" and cause is not None:
+                    self.status[name] = "skipped"
+                    causes.add(name)
+                    changed = True
+                    message = f"it depends on '{cause}', which is {self.status[cause]}"
+                    error = {"type": "Skipped", "message": message, "hint": "", "frames": []}
+                    skipped.append(End(name, "skipped", error))
+        return skipped

@@ -1,0 +1,165 @@
+"""Job → run: find the cluster, plan, carry out, write the reports."""
+
+from __future__ import annotations
+
+import platform
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+from runner.cluster import machine
+from runner.cluster.address import Address
+from runner.cluster.connection import connected, embedded, embedding, inventory
+from runner.errors import UsageError
+from runner.model import Inventory, Job, Plan, Record, TaskStatus
+from runner.plan import place
+from runner.runs.driver import check_secrets, execute
+from runner.runs.folder import RunFolder
+from runner.runs.handover import hand_over
+from runner.runs.reporting import warm, write_reports
+from runner.runs.request import Request
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Where a run goes: what it may use, and the session in which Ray is at hand."""
+
+    inventory: Inventory
+    session: AbstractContextManager[object]
+
+
+@contextmanager
+def target(address: Address | None, node_types: Inventory | None = None) -> Iterator[Target]:
+    """The cluster at ``address``, connected; or, for None, one that starts when it is entered.
+
+    ``node_types`` are those that the cluster can still start. Raises UsageError for a cluster that
+    starts none.
+    """
+    if node_types is not None and (address is None or address.driver is not None):
+        raise UsageError(
+            "--cluster names node types to be started, which a local cluster can't do",
+            hint="name the cluster that they belong to with --address",
+        )
+    if address is None:
+        with embedding() as mark:
+            seen = machine.inventory()
+            yield Target(inventory=seen, session=embedded(seen.nodes[0], mark))
+    else:
+        with connected(address):
+            seen = inventory(f"the cluster at {address} (from {address.origin})")
+            if node_types is not None:
+                seen = Inventory(
+                    source=f"{seen.source} and {node_types.source}",
+                    nodes=seen.nodes + node_types.nodes,
+                )
+            yield Target(inventory=seen, session=nullcontext())
+
+
+def run_name(job: str, at_s: float) -> str:
+    """``<job>-<UTC date>-<time>-<four hex digits>``."""
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(at_s))
+    return f"{job}-{stamp}-{secrets.token_hex(2)}"
+
+
+def open_run(job: Job, where: Target, storage: Path, environment: Mapping[str, str]) -> RunFolder:
+    """Plan ``job`` for the target and lay out its run folder. Nothing is started.
+
+    Raises PlanError if it can never fit, UsageError for a missing secret or unwritable storage.
+    """
+    plan = place(job, where.inventory)
+    check_secrets(plan, environment)
+    return RunFolder.create(storage, run_name(job.name, time.time()), plan)
+
+
+def drive(
+    request: Request,
+    address: Address | None,
+    *,
+    begin: Callable[[RunFolder], Callable[[Record], None]],
+    cancelled: Event,
+) -> tuple[RunFolder, TaskStatus]:
+    """Plan and carry out what is asked for; the run and how it ended, its reports written.
+
+    The resident driver of a warm cluster does it, if that is where it goes; else this process.
+    ``begin`` is called once the run's folder is laid out, and returns what gets its records.
+    """
+    if address is not None and address.driver is not None and request.node_types is None:
+        return hand_over(address.driver, request, begin, cancelled)
+    with target(address, request.node_types) as where:
+        folder = open_run(request.job, where, Path(request.storage), request.secrets)
+        status = carry_out(
+            folder,
+            folder.plan(),
+            where,
+            submitted_at_s=request.submitted_at_s,
+            environment=request.secrets,
+            observe=begin(folder),
+            cancelled=cancelled,
+        )
+    return folder, status
+
+
+def carry_out(
+    folder: RunFolder,
+    plan: Plan,
+    where: Target,
+    *,
+    submitted_at_s: float,
+    environment: Mapping[str, str],
+    observe: Callable[[Record], None],
+    cancelled: Event,
+) -> TaskStatus:
+    """Execute the plan of ``folder`` and write its reports; the run's status."""
+    warming = Thread(target=warm, daemon=True)
+
+    def watch(record: Record) -> None:
+        # What draws the report is imported while tasks work, but not while they start.
+        if record.event == "metrics" and warming.ident is None:
+            warming.start()
+        observe(record)
+
+    try:
+        return execute(
+            plan,
+            folder,
+            session=where.session,
+            about=_about(where.inventory),
+            submitted_at_s=submitted_at_s,
+            environment=environment,
+            observe=watch,
+            cancelled=cancelled,
+        )
+    finally:
+        if warming.ident is not None:
+            warming.join()
+        write_reports(folder)
+
+
+def _about(seen: Inventory) -> dict[str, Any]:
+    nodes = [
+        {
+            "name": node.name,
+            "cpus": node.cpus,
+            "memory_gb": round(node.memory_bytes / 1e9, 1),
+            "accelerators": [str(device) for device in node.accelerators],
+        }
+        for node in seen.nodes
+    ]
+    return {
+        "cluster": {"source": seen.source, "nodes": nodes},
+        "environment": {
+            "runner": version("runner"),
+            "python": platform.python_version(),
+            "ray": version("ray"),
+            "torch": version("torch"),
+            "platform": platform.platform(),
+            "host": socket.gethostname(),
+        },
+    }

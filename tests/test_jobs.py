@@ -1,0 +1,97 @@
+"""Every file in jobs/, and every starter of ``runner init``: validated, planned, run when small."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from runner.kinds import KINDS
+from tests.conftest import JOBS, Command
+
+# The debug size of each file: what to override so that it runs in a moment and still does it all.
+DEBUG = {
+    "bring-your-own.yaml": ["tasks.model.max_epochs=2"],
+    "distill.yaml": [
+        "tasks.teacher.max_epochs=1",
+        "tasks.teacher.model.args.channels=[4, 4]",
+        "tasks.student.max_epochs=2",
+    ],
+    "train-gpt.yaml": [
+        "tasks.model.data.args.bytes=60000",
+        "tasks.model.max_steps=4",
+        "tasks.model.lr_scheduler.warmup_steps=1",
+        "tasks.model.model.args.dim=32",
+        "tasks.model.resources.cpus=1",
+    ],
+    "train.yaml": [
+        "tasks.model.max_epochs=1",
+        "tasks.model.model.args={channels: [4, 4], hidden: 16}",
+        "tasks.model.resources.cpus=1",
+    ],
+}
+STARTERS = {
+    "train": ["tasks.model.max_epochs=1"],
+    "distill": DEBUG["distill.yaml"],
+    "evaluate": ["tasks.model.max_epochs=1"],
+}
+# What must have been measured for a run to have done what the file is about.
+MEASURED = {
+    "bring-your-own.yaml": {"check": "test/accuracy"},
+    "distill.yaml": {"student": "compression/size_ratio"},
+    "train-gpt.yaml": {"model": "test/loss"},
+    "train.yaml": {"model": "test/accuracy"},
+}
+
+
+def overriding(overrides: list[str]) -> list[str]:
+    return [word for override in overrides for word in ("--set", override)]
+
+
+def test_every_file_and_every_kind_has_a_debug_size() -> None:
+    assert {path.name for path in JOBS.glob("*.yaml")} == set(DEBUG) == set(MEASURED)
+    assert set(KINDS) == set(STARTERS)
+
+
+def run_small(command: Command, file: str, overrides: list[str]) -> dict[str, dict[str, float]]:
+    """The metrics of the file's tasks, run at its debug size where a cluster is up."""
+    done = command("submit", file, *overriding(overrides), "--json")
+    assert done.code == 0, done.err
+    report = json.loads(done.out)
+    assert {task["status"] for task in report["tasks"].values()} == {"finished"}
+    assert (command.folder / "runs" / report["run"] / "report.html").stat().st_size > 10_000
+    return {name: task["metrics"] for name, task in report["tasks"].items()}
+
+
+@pytest.mark.parametrize("name", DEBUG)
+def test_a_file_in_jobs_runs(warm: Command, name: str) -> None:
+    metrics = run_small(warm, str(JOBS / name), DEBUG[name])
+    for task, metric in MEASURED[name].items():
+        assert metric in metrics[task]
+
+
+@pytest.mark.parametrize("kind", STARTERS)
+def test_a_starter_runs(warm: Command, kind: str) -> None:
+    printed = warm("init", kind)
+    assert printed.code == 0
+    (warm.folder / "job.yaml").write_text(printed.out)
+    metrics = run_small(warm, "job.yaml", STARTERS[kind])
+    assert all("size/parameters" in measured for measured in metrics.values())
+
+
+def test_all_of_them_are_valid_and_planned_as_they_stand(command: Command, tmp_path: Path) -> None:
+    files = sorted(str(path) for path in JOBS.glob("*.yaml"))
+    for kind in KINDS:
+        starter = tmp_path / f"{kind}.yaml"
+        starter.write_text(command("init", kind).out)
+        files.append(str(starter))
+    valid = command("validate", *files, "--json")
+    assert valid.code == 0, valid.err
+    assert [each["valid"] for each in json.loads(valid.out)] == [True] * len(files)
+    for file in files:
+        # Whatever this machine is, there is a place for what the examples ask for: they take
+        # accelerators where there are some, and no more than two CPUs.
+        planned = command("plan", file, "--json", "--cluster", str(JOBS.parent / "cluster.yaml"))
+        assert planned.code == 0, planned.err
+        assert json.loads(planned.out)["tasks"]
