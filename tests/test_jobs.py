@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from runner.kinds import KINDS
+from tests.cli.calling import Call, call
 from tests.conftest import JOBS, Command
+
+__all__ = ["call"]
 
 # The debug size of each file: what to override so that it runs in a moment and still does it all.
 DEBUG = {
@@ -80,18 +83,18 @@ def test_a_starter_runs(warm: Command, kind: str) -> None:
     assert all("size/parameters" in measured for measured in metrics.values())
 
 
-def test_all_of_them_are_valid_and_planned_as_they_stand(command: Command, tmp_path: Path) -> None:
+def test_all_of_them_are_valid_and_planned_as_they_stand(call: Call, tmp_path: Path) -> None:
     files = sorted(str(path) for path in JOBS.glob("*.yaml"))
     for kind in KINDS:
         starter = tmp_path / f"{kind}.yaml"
-        starter.write_text(command("init", kind).out)
+        starter.write_text(call("init", kind).out)
         files.append(str(starter))
-    valid = command("validate", *files, "--json")
+    valid = call("validate", *files, "--json")
     assert valid.code == 0, valid.err
     assert [each["valid"] for each in json.loads(valid.out)] == [True] * len(files)
     for file in files:
         # Whatever this machine is, there is a place for what the examples ask for: they take
         # accelerators where there are some, and no more than two CPUs.
-        planned = command("plan", file, "--json", "--cluster", str(JOBS.parent / "cluster.yaml"))
+        planned = call("plan", file, "--json", "--cluster", str(JOBS.parent / "cluster.yaml"))
         assert planned.code == 0, planned.err
         assert json.loads(planned.out)["tasks"]

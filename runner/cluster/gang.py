@@ -144,20 +144,28 @@ class Gang:
 
 
 def poll(gangs: Sequence[Gang], timeout_s: float) -> list[Arrived | Gone]:
-    """What the gangs have sent: waits up to ``timeout_s`` for the first, then takes the rest."""
+    """What the gangs have sent: waits up to ``timeout_s`` for the first, then takes the rest.
+
+    Raises ClusterError if the cluster stops answering.
+    """
     import ray
+    from ray.exceptions import RaySystemError, RpcError
 
     happened: list[Arrived | Gone] = []
     open_gangs = {id(gang.stream): gang for gang in gangs}
     wait_s = timeout_s
     while open_gangs:
         streams = [gang.stream for gang in open_gangs.values()]
-        ready, _ = ray.wait(streams, num_returns=1, timeout=wait_s)
-        if not ready:
-            break
+        try:
+            ready, _ = ray.wait(streams, num_returns=1, timeout=wait_s)
+            if not ready:
+                break
+            gang = open_gangs[id(ready[0])]
+            event = _receive(gang)
+        except (RaySystemError, RpcError) as error:
+            said = str(error).splitlines()[0]
+            raise ClusterError(f"the cluster stopped answering: {said}") from error
         wait_s = 0
-        gang = open_gangs[id(ready[0])]
-        event = _receive(gang)
         happened.append(event)
         if isinstance(event, Gone):
             del open_gangs[id(gang.stream)]
@@ -166,7 +174,7 @@ def poll(gangs: Sequence[Gang], timeout_s: float) -> list[Arrived | Gone]:
 
 def _receive(gang: Gang) -> Arrived | Gone:
     import ray
-    from ray.exceptions import RayError, RayTaskError
+    from ray.exceptions import RayError, RaySystemError, RayTaskError, RpcError
 
     try:
         return Arrived(gang, record_from_json(ray.get(next(gang.stream))))
@@ -174,6 +182,8 @@ def _receive(gang: Gang) -> Arrived | Gone:
         return Gone(gang, None)
     except RayTaskError:
         raise  # the worker catches what tasks raise, so this is a bug of ours
+    except (RaySystemError, RpcError):
+        raise  # of the cluster, not of this worker
     except RayError as error:
         return Gone(gang, _how_lost(error))
 
@@ -188,12 +198,3 @@ def _how_lost(error: Exception) -> str:
     detail = re.search(r"Worker exit detail: ([^.\n]+)", text)
     said = f" ({detail.group(1).strip()})" if detail else ""
     return f"the worker process was killed or crashed{said}"
-
-
-def mapped(error: Exception) -> ClusterError | None:
-    """The error as runner's own, where Ray means that the cluster is out of reach."""
-    from ray.exceptions import RaySystemError, RpcError
-
-    if isinstance(error, RaySystemError | RpcError):
-        return ClusterError(f"the cluster stopped answering: {str(error).splitlines()[0]}")
-    return None

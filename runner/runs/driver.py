@@ -250,7 +250,12 @@ _WAITING = {
 
 
 def _as_data(error: RunnerError) -> dict[str, Any]:
-    return {"type": type(error).__name__, "message": error.message, "hint": error.hint, "frames": []}
+    return {
+        "type": type(error).__name__,
+        "message": error.message,
+        "hint": error.hint,
+        "frames": [],
+    }
 
 
 def check_secrets(plan: Plan, environment: Mapping[str, str]) -> None:

@@ -53,8 +53,9 @@ def find(name: str, storage: Path) -> RunFolder:
         return matches[0]
     if matches:
         shown = ", ".join(folder.run for folder in matches[:5])
+        more = ", ..." if len(matches) > 5 else ""
         raise RunNotFoundError(
-            f"{len(matches)} runs begin with '{name}': {shown}{', ...' if len(matches) > 5 else ''}",
+            f"{len(matches)} runs begin with '{name}': {shown}{more}",
             hint="name more of it, or 'latest'",
         )
     near = max(runs, key=lambda folder: _likeness(name, folder.run))

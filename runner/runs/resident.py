@@ -104,9 +104,7 @@ def main() -> None:
     cluster = warm_cluster(os.environ)
     if cluster is None:
         raise SystemExit("no local cluster is up")
-    address = Address(
-        host="127.0.0.1", port=cluster.port, origin="runner up", token=cluster.token
-    )
+    address = Address(host="127.0.0.1", port=cluster.port, origin="runner up", token=cluster.token)
     with connected(address):
         refill(cpu_count())
         os.umask(0o077)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 
 import pytest
 
-from runner.cli.live import clipped, line
+from runner.cli.live import Live, clipped, line
 from runner.report.fold import fold
 from runner.report.text import width
-from tests.cli.watching import Screen, watch
+from tests.cli.watching import Screen, read_until, terminal, watch
 from tests.conftest import Command
-from tests.runs.plans import START_S, record
+from tests.runs.plans import START_S, plan, record
 
 # Long enough to be redrawn many times.
 TWO = """\
@@ -144,3 +145,22 @@ def test_what_a_task_says_of_its_failure_cannot_move_the_cursor() -> None:
     assert text.isprintable()
     assert "bad" in text
     assert "second" not in text
+
+
+def test_more_tasks_than_rows_show_those_at_work_and_in_the_end_all() -> None:
+    names = [f"task-{number}" for number in range(30)]
+    ours, theirs = terminal(columns=60, rows=10)
+    with os.fdopen(theirs, "w", encoding="utf-8") as stream:
+        with Live("many", plan({name: () for name in names}), stream) as live:
+            live.observe(record("attempt_started", "task-29"))
+            live.observe(record("attempt_running", "task-29", after_s=1, node="node-1"))
+            during = read_until(ours, "running  on node-1")
+        after = read_until(ours, "task-29")
+    os.close(ours)
+    screen = Screen(60)
+    screen.feed(during.partition("\n")[2])
+    # No more than the terminal holds, or what has scrolled off would be drawn again and again.
+    assert len(screen.lines) <= 10
+    assert any("and 23 more" in text for text in screen.lines)
+    assert "task-29" in screen.lines[0]
+    assert [name for name in names if name in after] == names

@@ -1,4 +1,4 @@
-"""The command under a terminal of a chosen size, and a screen that shows what a person would see."""
+"""The command under a terminal of a chosen size, and a screen that shows what a person sees."""
 
 from __future__ import annotations
 
@@ -76,19 +76,35 @@ class Screen:
             raise AssertionError(f"a sequence that no test knows: {argument}{what}")
 
 
+def terminal(columns: int, rows: int) -> tuple[int, int]:
+    """A terminal of that size: the end to read from, and the end that a process has."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    return ours, theirs
+
+
+def read_until(ours: int, text: str, timeout_s: float = 10.0) -> str:
+    """What the terminal got, up to the redraw that has ``text`` in it."""
+    seen = bytearray()
+    deadline = time.monotonic() + timeout_s
+    while text.encode() not in seen or not seen.endswith(b"\x1b[J"):
+        assert time.monotonic() < deadline, seen.decode()
+        if select.select([ours], [], [], 0.1)[0]:
+            seen += os.read(ours, 65536)
+    return seen.decode()
+
+
 def watch(
     arguments: list[str],
     *,
     folder: Path,
     environment: Mapping[str, str],
     columns: int,
-    rows: int = 24,
     piped_output: bool = False,
     timeout_s: float = 60.0,
 ) -> tuple[int, str, str]:
     """The exit code of the command, what the terminal got, and what a piped standard output got."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    ours, theirs = terminal(columns, rows=24)
     process = subprocess.Popen(
         [sys.executable, "-m", "runner", *arguments],
         cwd=folder,

@@ -1,8 +1,10 @@
-"""A Ray cluster of imitation nodes on this machine: python imitation.py FOLDER, till its input ends.
+"""A Ray cluster of imitation nodes on this machine, up until standard input ends or it is killed.
+
+    python imitation.py FOLDER
 
 A plain head, one node that declares GPUs and one that declares a TPU; nothing here has either. It
-prints one line of JSON when it is up: its address. A process of its own, since Ray reads most of its
-environment when it is imported. Loopback only, with a token, in a temporary folder of its own.
+prints one line of JSON when it is up: its address. A process of its own, since Ray reads most of
+its environment when it is imported. Loopback only, its files in FOLDER.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import socket
 import struct
 from pathlib import Path
@@ -41,7 +40,7 @@ def listening(pids: list[int]) -> set[str]:
     for pid in pids:
         try:
             for file in Path(f"/proc/{pid}/fd").iterdir():
-                inodes.add(os.readlink(file))
+                inodes.add(str(file.readlink()))
         except OSError:  # it ended, or closed the file, meanwhile
             continue
     found = set()

@@ -56,7 +56,7 @@ def temporary() -> Iterator[Path]:
 
 @pytest.fixture
 def alone(command: Command, temporary: Path) -> Command:
-    """The command with a home and a temporary folder of its own, which it may fill and must empty."""
+    """The command with a home of its own and a temporary folder that it must leave empty."""
     home = command.folder / "home"
     home.mkdir()
     command.environment = {**command.environment, "HOME": str(home), "TMPDIR": str(temporary)}

@@ -267,7 +267,9 @@ def test_env_and_secrets_reach_the_worker_and_secrets_nothing_else(
         "    return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))\n"
     )
     text = CHAIN.replace("{name: mlp, args: {hidden: [16]}}", '{factory: "mine:make"}')
-    text = text.replace("kind: train", "kind: train\n    env: {PLAIN: seen}\n    secrets: [API_KEY]")
+    text = text.replace(
+        "kind: train", "kind: train\n    env: {PLAIN: seen}\n    secrets: [API_KEY]"
+    )
     missing = warm("submit", spec(text))
     assert missing.code == 2
     assert "API_KEY" in missing.err
@@ -282,7 +284,9 @@ def test_env_and_secrets_reach_the_worker_and_secrets_nothing_else(
 
 
 def test_a_place_in_use_is_waited_for(warm: Command, spec: Write) -> None:
-    with warm.start("submit", spec(LONG.replace("kind: train", "kind: train\n    resources: {cpus: 2}"))) as holder:
+    with warm.start(
+        "submit", spec(LONG.replace("kind: train", "kind: train\n    resources: {cpus: 2}"))
+    ) as holder:
         wait_for(lambda: running_pid(warm))
         second = Command(warm.environment, warm.folder / "second")
         second.folder.mkdir()
