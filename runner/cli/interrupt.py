@@ -30,6 +30,7 @@ def ending_cleanly(folder: RunFolder, cancelled: Event, live: Live) -> Iterator[
             cancelled.set()
             live.say("cancelling: ending the workers (once more to end at once)")
             return
+        folder.request_cancel()  # where another process drives the run
         folder.append(Record(at_s=time.time(), event="run_ended", data={"status": "cancelled"}))
         os._exit(Exit.INTERRUPTED)
 

@@ -63,16 +63,24 @@ def process_started(pid: int) -> float | None:
     return None if fields[0] == "Z" else float(fields[19])
 
 
-def warm_cluster(environment: Mapping[str, str]) -> WarmCluster | None:
-    """The cluster that ``runner up`` started, if its head still lives."""
+def noted_cluster(environment: Mapping[str, str]) -> WarmCluster | None:
+    """The cluster that ``runner up`` noted, whether or not it still lives.
+
+    Raises ClusterError if the note can't be read.
+    """
     try:
-        noted = WarmCluster(**json.loads(state_file(environment).read_text()))
+        return WarmCluster(**json.loads(state_file(environment).read_text()))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:
         file = state_file(environment)
         raise ClusterError(f"{file} can't be read: {error}", hint=f"remove it: rm {file}") from None
-    return noted if process_started(noted.pid) == noted.started else None
+
+
+def warm_cluster(environment: Mapping[str, str]) -> WarmCluster | None:
+    """The cluster that ``runner up`` started, if its head still lives."""
+    noted = noted_cluster(environment)
+    return noted if noted and process_started(noted.pid) == noted.started else None
 
 
 def resolve(given: str | None, environment: Mapping[str, str]) -> Address | None:

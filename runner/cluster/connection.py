@@ -34,7 +34,45 @@ EMBEDDED_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
     "OMP_WAIT_POLICY": "PASSIVE",
 }
+GREETING_TIMEOUT_S = 5.0
 PRELOADED = ["torch"]
+
+
+def greet(address: Address) -> None:
+    """Ask the head for its cluster's id. Raises ClusterError if it is none, or refuses the token.
+
+    ``ray.init`` would try for twenty seconds and more, and print each time.
+    """
+    import grpc
+    from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
+
+    # Made by a generator, without types.
+    messages: Any = gcs_service_pb2
+    services: Any = gcs_service_pb2_grpc
+
+    token = os.environ.get("RAY_AUTH_TOKEN") if os.environ.get("RAY_AUTH_MODE") == "token" else None
+    with grpc.insecure_channel(str(address)) as channel:
+        stub = services.NodeInfoGcsServiceStub(channel)
+        try:
+            stub.GetClusterId(
+                messages.GetClusterIdRequest(),
+                timeout=GREETING_TIMEOUT_S,
+                metadata=[("authorization", f"Bearer {token}")] if token else None,
+            )
+        except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.UNAUTHENTICATED:
+                raise ClusterError(
+                    f"the cluster at {address} (from {address.origin}) refused the token"
+                    if token
+                    else f"the cluster at {address} (from {address.origin}) wants a token",
+                    hint="set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN to the cluster's own",
+                ) from None
+            raise ClusterError(
+                f"what answers at {address} (from {address.origin}) is no head of a Ray cluster "
+                f"({error.code().name.lower()})",
+                hint="expected the port of 'ray start --head', 6379 unless chosen otherwise; not "
+                "the dashboard's or the client's",
+            ) from None
 
 
 @contextmanager
@@ -50,6 +88,7 @@ def connected(address: Address) -> Iterator[str]:
         os.environ |= {LOOPBACK_ONLY: "0"}
     import ray
 
+    greet(address)
     try:
         with _own_signals():
             ray.init(address=str(address), log_to_driver=False, logging_level=logging.ERROR)
@@ -63,6 +102,13 @@ def connected(address: Address) -> Iterator[str]:
         yield ray.__version__
     finally:
         ray.shutdown()
+
+
+def ray_folder(folder: Path) -> str:
+    """Ray's own folder inside ours: Ray opens its to everybody; ours stays this user's alone."""
+    inner = folder / "ray"
+    inner.mkdir()
+    return str(inner)
 
 
 @contextmanager
@@ -115,7 +161,7 @@ def embedded(node: Node, mark: str) -> Iterator[None]:
                     logging_level=logging.ERROR,
                     _memory=node.memory_bytes,
                     _node_name=node.name,
-                    _temp_dir=str(folder),
+                    _temp_dir=ray_folder(folder),
                     _system_config={"preload_python_modules": PRELOADED},
                 )
         except Exception as error:  # Ray raises nearly everything here, plain Exception too

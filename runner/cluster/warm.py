@@ -18,8 +18,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from runner.cluster import machine, reaper
-from runner.cluster.address import WarmCluster, process_started, state_file, warm_cluster
-from runner.cluster.connection import EMBEDDED_ENVIRONMENT, PRELOADED
+from runner.cluster.address import (
+    WarmCluster,
+    noted_cluster,
+    process_started,
+    state_file,
+    warm_cluster,
+)
+from runner.cluster.connection import EMBEDDED_ENVIRONMENT, PRELOADED, ray_folder
 from runner.errors import ClusterError
 
 START_TIMEOUT_S = 60.0
@@ -35,7 +41,10 @@ def up(environment: Mapping[str, str]) -> tuple[WarmCluster, bool]:
     found = warm_cluster(environment)
     if found is not None:
         return found, False
+    down(environment)  # what a head that was killed has left behind
     folder = Path(tempfile.mkdtemp(prefix="runner-up-"))
+    temporary = folder / "tmp"
+    temporary.mkdir()
     port, dashboard, mark = _free_port(), _free_port(), secrets.token_hex(8)
     token = secrets.token_hex(32)
     process = _start_head(folder, port, dashboard, {
@@ -45,6 +54,7 @@ def up(environment: Mapping[str, str]) -> tuple[WarmCluster, bool]:
         "RAY_AUTH_TOKEN": token,
         "RAY_preload_python_modules": ",".join(PRELOADED),
         reaper.VARIABLE: mark,
+        "TMPDIR": str(temporary),  # what killed processes leave there goes with the folder
     })  # fmt: skip
     cluster = WarmCluster(
         pid=process.pid,
@@ -59,8 +69,8 @@ def up(environment: Mapping[str, str]) -> tuple[WarmCluster, bool]:
     deadline = time.monotonic() + START_TIMEOUT_S
     while "Ray runtime started" not in log.read_text():
         if process.poll() is not None or time.monotonic() > deadline:
+            last = log.read_text().strip().splitlines()[-5:]
             _end(cluster)
-            last = log.read_text().strip().splitlines()[-5:] if log.exists() else []
             raise ClusterError(
                 "the local cluster did not start:\n" + "\n".join(f"  {line}" for line in last)
             )
@@ -70,10 +80,13 @@ def up(environment: Mapping[str, str]) -> tuple[WarmCluster, bool]:
 
 
 def down(environment: Mapping[str, str]) -> WarmCluster | None:
-    """End the warm cluster and all that belongs to it; which one it was, or None if none was up."""
-    found = warm_cluster(environment)
-    if found is not None:
-        _end(found)
+    """End the warm cluster and all that belongs to it; which one it was, or None if none was up.
+
+    Of one whose head was killed, what is left is ended.
+    """
+    noted, found = noted_cluster(environment), warm_cluster(environment)
+    if noted is not None:
+        _end(noted)
     state_file(environment).unlink(missing_ok=True)
     return found
 
@@ -85,7 +98,7 @@ def _start_head(
         sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block",
         "--node-ip-address=127.0.0.1", f"--port={port}", f"--node-name={socket.gethostname()}",
         "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
-        f"--temp-dir={folder}", f"--num-cpus={machine.cpu_count()}",
+        f"--temp-dir={ray_folder(folder)}", f"--num-cpus={machine.cpu_count()}",
         f"--memory={machine.memory_bytes()}", f"--object-store-memory={machine.OBJECT_STORE_BYTES}",
         "--disable-usage-stats",
     ]  # fmt: skip
@@ -101,8 +114,9 @@ def _start_head(
 
 
 def _end(cluster: WarmCluster) -> None:
-    with suppress(ProcessLookupError):  # it has ended by itself; what it left is ended below
-        os.kill(cluster.pid, signal.SIGTERM)
+    if process_started(cluster.pid) == cluster.started:  # else the number may be another's by now
+        with suppress(ProcessLookupError):
+            os.kill(cluster.pid, signal.SIGTERM)
     deadline = time.monotonic() + END_TIMEOUT_S
     while process_started(cluster.pid) == cluster.started and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -153,6 +153,15 @@ class TrainingParams(MeasuredParams):
         return self
 
     @model_validator(mode="after")
+    def _warms_up_in_time(self) -> TrainingParams:
+        if self.max_steps is not None and self.lr_scheduler.warmup_steps > self.max_steps:
+            raise ValueError(
+                f"expected max_steps of at least warmup_steps, which is "
+                f"{self.lr_scheduler.warmup_steps}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _batches_agree(self) -> TrainingParams:
         batch_sizes(self)
         return self

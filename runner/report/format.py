@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime
+from decimal import Decimal
 
 NONE = "\u2013"  # an en dash
 TIMES = "\u00d7"
@@ -15,9 +16,9 @@ def significant(value: float, digits: int = 3) -> str:
     """``value`` to that many significant digits, never with an exponent."""
     if value == 0:
         return "0"
-    rounded = float(f"{value:.{digits - 1}e}")
-    decimals = digits - 1 - math.floor(math.log10(abs(rounded)))
-    return f"{rounded:.{max(0, decimals)}f}"
+    shown = f"{value:.{digits - 1}e}"
+    decimals = digits - 1 - int(shown.partition("e")[2])
+    return f"{Decimal(shown):.{max(0, decimals)}f}"
 
 
 def percent(fraction: float | None) -> str:

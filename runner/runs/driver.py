@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
-from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -20,7 +19,6 @@ from runner.cluster.address import process_started
 from runner.cluster.gang import Arrived, Gang, Gone, poll
 from runner.errors import RunnerError, UsageError
 from runner.model import Order, Plan, PlannedTask, Record, TaskStatus
-from runner.runs.code import pack
 from runner.runs.folder import RunFolder
 from runner.runs.references import resolve
 from runner.runs.schedule import End, Schedule, Start
@@ -40,6 +38,7 @@ def execute(
     about: Mapping[str, Any],
     submitted_at_s: float,
     environment: Mapping[str, str],
+    code: bytes | None,
     observe: Callable[[Record], None],
     cancelled: Event,
 ) -> TaskStatus:
@@ -52,10 +51,11 @@ def execute(
         about: What to note of the run's surroundings: ``cluster`` and ``environment``.
         submitted_at_s: Unix time of the command, from which the first step's time counts.
         environment: Where ``secrets`` are taken from.
+        code: The user's code, packed, if the job brings any.
         observe: Called with every record, after it is written.
         cancelled: Set by the caller to end the run early; its workers are ended first.
     """
-    driver = _Driver(plan, folder, submitted_at_s, environment, observe, cancelled)
+    driver = _Driver(plan, folder, submitted_at_s, environment, code, observe, cancelled)
     return driver.run(session, about)
 
 
@@ -66,6 +66,7 @@ class _Driver:
         folder: RunFolder,
         submitted_at_s: float,
         environment: Mapping[str, str],
+        code: bytes | None,
         observe: Callable[[Record], None],
         cancelled: Event,
     ) -> None:
@@ -84,7 +85,7 @@ class _Driver:
         self.running_at_s: dict[str, float] = {}  # attempts whose worker is at work
         self.told_waiting: dict[str, str] = {}
         self.wrote_at_s = time.time()
-        self.code = pack(Path(plan.job.workdir)) if plan.job.workdir else None
+        self.code = code
 
     def emit(self, event: str, task: str | None = None, **data: Any) -> None:
         attempt = self.schedule.attempts[task] if task else None

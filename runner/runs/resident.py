@@ -66,14 +66,13 @@ class _Conversation(socketserver.StreamRequestHandler):
             request = request_from_json(self.rfile.readline())
             where = Target(inventory=inventory(server.source), session=nullcontext())
             try:
-                folder = open_run(request.job, where, Path(request.storage), request.secrets)
+                opened = open_run(request.job, where, Path(request.storage), request.secrets)
             except RunnerError as error:
                 self.wfile.write(refused(error))
                 return
-            self._tell(accepted(folder))
+            self._tell(accepted(opened.folder))
             status = carry_out(
-                folder,
-                folder.plan(),
+                opened,
                 where,
                 submitted_at_s=request.submitted_at_s,
                 environment=request.secrets,

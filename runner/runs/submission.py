@@ -20,6 +20,7 @@ from runner.cluster.connection import connected, embedded, embedding, inventory
 from runner.errors import UsageError
 from runner.model import Inventory, Job, Plan, Record, TaskStatus
 from runner.plan import place
+from runner.runs.code import pack
 from runner.runs.driver import check_secrets, execute
 from runner.runs.folder import RunFolder
 from runner.runs.handover import hand_over
@@ -68,14 +69,26 @@ def run_name(job: str, at_s: float) -> str:
     return f"{job}-{stamp}-{secrets.token_hex(2)}"
 
 
-def open_run(job: Job, where: Target, storage: Path, environment: Mapping[str, str]) -> RunFolder:
-    """Plan ``job`` for the target and lay out its run folder. Nothing is started.
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A run that is laid out and not yet started."""
 
-    Raises PlanError if it can never fit, UsageError for a missing secret or unwritable storage.
+    folder: RunFolder
+    plan: Plan
+    code: bytes | None
+
+
+def open_run(job: Job, where: Target, storage: Path, environment: Mapping[str, str]) -> Opened:
+    """Plan ``job`` for the target, pack its code and lay out its run folder. Nothing is started.
+
+    Raises PlanError if it can never fit, UsageError for a missing secret, too much code, or storage
+    that can't be written; there is no folder then.
     """
     plan = place(job, where.inventory)
     check_secrets(plan, environment)
-    return RunFolder.create(storage, run_name(job.name, time.time()), plan)
+    code = pack(Path(job.workdir)) if job.workdir else None
+    folder = RunFolder.create(storage, run_name(job.name, time.time()), plan)
+    return Opened(folder=folder, plan=plan, code=code)
 
 
 def drive(
@@ -93,22 +106,20 @@ def drive(
     if address is not None and address.driver is not None and request.node_types is None:
         return hand_over(address.driver, request, begin, cancelled)
     with target(address, request.node_types) as where:
-        folder = open_run(request.job, where, Path(request.storage), request.secrets)
+        opened = open_run(request.job, where, Path(request.storage), request.secrets)
         status = carry_out(
-            folder,
-            folder.plan(),
+            opened,
             where,
             submitted_at_s=request.submitted_at_s,
             environment=request.secrets,
-            observe=begin(folder),
+            observe=begin(opened.folder),
             cancelled=cancelled,
         )
-    return folder, status
+    return opened.folder, status
 
 
 def carry_out(
-    folder: RunFolder,
-    plan: Plan,
+    opened: Opened,
     where: Target,
     *,
     submitted_at_s: float,
@@ -116,7 +127,7 @@ def carry_out(
     observe: Callable[[Record], None],
     cancelled: Event,
 ) -> TaskStatus:
-    """Execute the plan of ``folder`` and write its reports; the run's status."""
+    """Execute the plan of a run and write its reports; the run's status."""
     warming = Thread(target=warm, daemon=True)
 
     def watch(record: Record) -> None:
@@ -127,19 +138,20 @@ def carry_out(
 
     try:
         return execute(
-            plan,
-            folder,
+            opened.plan,
+            opened.folder,
             session=where.session,
             about=_about(where.inventory),
             submitted_at_s=submitted_at_s,
             environment=environment,
+            code=opened.code,
             observe=watch,
             cancelled=cancelled,
         )
     finally:
         if warming.ident is not None:
             warming.join()
-        write_reports(folder)
+        write_reports(opened.folder)
 
 
 def _about(seen: Inventory) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def test_a_failed_task_says_so(plan_document: Plan, failed_records: list[Record]
         ("teacher", "failed"),
         ("student", "skipped"),
     ]
-    assert columns[1].cells == ("–", "–")  # noqa: RUF001
+    assert columns[1].cells == ("–", "–")
 
 
 def test_nothing_measured_is_no_table(plan_document: Plan) -> None:

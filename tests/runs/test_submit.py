@@ -1,4 +1,4 @@
-"""Runs on a real cluster: what becomes of tasks that finish, fail, are lost, time out, are cancelled."""
+"""Runs on a real cluster: tasks that finish, fail, are lost, time out or are cancelled."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_a_killed_worker_is_lost_and_its_task_tried_again(warm: Command, spec: W
     with warm.start("submit", file) as process:
         pid = wait_for(lambda: running_pid(warm))
         os.kill(pid, signal.SIGKILL)
-        out, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     task = report(warm)["tasks"]["long"]
     assert (task["status"], task["attempts"]) == ("finished", 2)
@@ -189,7 +189,7 @@ def test_an_interrupt_cancels_cleanly(warm: Command, spec: Write, number: int) -
     with warm.start("submit", spec(LONG)) as process:
         pid = wait_for(lambda: running_pid(warm))
         process.send_signal(number)
-        out, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
     assert "Traceback" not in err
     data = report(warm)
