@@ -6,7 +6,7 @@
     ├── PlanError           3   a task can never fit what there is
     ├── ClusterError        4   no cluster could be reached or started
     ├── RunNotFoundError    5   no run goes by that name
-    ├── RecordsError        5   a run's records can't be read
+    ├── RecordsError        5   a run's records can't be read or written
     └── TaskError           1   a task can't go on: its data, model or artifact is not as asked
 
 Errors are data. The library raises them, the command line prints them; an exception that is not
@@ -114,7 +114,7 @@ class RunNotFoundError(RunnerError):
 
 
 class RecordsError(RunnerError):
-    """A run folder whose plan or records can't be read."""
+    """A run folder whose plan or records can't be read or written."""
 
     exit_code = Exit.NO_RUN
 

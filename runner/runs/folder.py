@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from runner.errors import RecordsError, UsageError
@@ -21,6 +22,15 @@ from runner.plan.saved import from_json, to_json
 from runner.worker.wire import record_from_json, record_to_json
 
 PLAN, RECORDS, CANCEL = "plan.json", "records.jsonl", "cancel"
+
+
+@contextmanager
+def _writing(file: Path) -> Iterator[None]:
+    """Raises RecordsError, naming ``file``, where the block can't write (no room, no right to)."""
+    try:
+        yield
+    except OSError as error:
+        raise RecordsError(f"{file} can't be written: {error.strerror}") from None
 
 
 class RunFolder:
@@ -48,18 +58,20 @@ class RunFolder:
         """Write a file whole: to a temporary name, then renamed."""
         target = self.path / name
         temporary = self.path / f".{name}.{os.getpid()}"
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(target)
+        with _writing(target):
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(target)
         return target
 
     def append(self, record: Record) -> None:
         """Add a record, as one write of one line."""
         line = (record_to_json(record) + "\n").encode()
-        file = os.open(self.path / RECORDS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            os.write(file, line)
-        finally:
-            os.close(file)
+        with _writing(self.path / RECORDS):
+            file = os.open(self.path / RECORDS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                os.write(file, line)
+            finally:
+                os.close(file)
 
     def plan(self) -> Plan:
         """The plan. Raises RecordsError if it is missing or unreadable."""
@@ -99,7 +111,8 @@ class RunFolder:
 
     def request_cancel(self) -> None:
         """Ask the run's driver to cancel it; it looks a few times a second."""
-        (self.path / CANCEL).touch()
+        with _writing(self.path / CANCEL):
+            (self.path / CANCEL).touch()
 
     def cancel_requested(self) -> bool:
         """Whether somebody asked for that."""
