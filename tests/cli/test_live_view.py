@@ -23,7 +23,7 @@ tasks:
     kind: train
     model: {name: mlp, args: {hidden: [16]}}
     data: {name: digits}
-    max_steps: 4000
+    max_steps: 20000
   second:
     kind: evaluate
     model: ${tasks.first.outputs.model}
