@@ -11,9 +11,9 @@ from typing import TextIO
 import click
 
 from runner.cli.errors import colour
-from runner.model import Plan, Record
+from runner.model import Plan, Progress, Record
 from runner.report.fold import RunState, TaskState, fold
-from runner.report.format import duration
+from runner.report.format import count, duration
 from runner.report.text import one_line, width
 
 REDRAW_S = 0.2
@@ -155,17 +155,13 @@ def line(task: TaskState, now_s: float) -> str:
     return "  ".join(parts)
 
 
-def _how_far(running_s: float, now_s: float, progress: object) -> list[str]:
-    from runner.model import Progress
-
-    assert isinstance(progress, Progress)
+def _how_far(running_s: float, now_s: float, progress: Progress) -> list[str]:
+    """Step, loss, rate and time left: short enough, beside a name, for 80 columns."""
     parts = [f"step {progress.step}/{progress.total_steps}"]
-    if progress.epoch is not None:
-        parts.insert(0, f"epoch {progress.epoch:.1f}")
     if progress.loss is not None:
-        parts.append(f"loss {progress.loss:.4g}")
+        parts.append(f"loss {progress.loss:.3g}")
     if progress.samples_per_s:
-        parts.append(f"{progress.samples_per_s:,.0f} samples/s")
+        parts.append(f"{count(progress.samples_per_s)} samples/s")
     if 0 < progress.step < progress.total_steps:
         left_s = (now_s - running_s) * (progress.total_steps - progress.step) / progress.step
         parts.append(f"{duration(left_s)} left")
