@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from shutil import get_terminal_size
 
 import click
 
 from runner.cli.errors import show
 from runner.cli.options import json_option, storage_option
 from runner.errors import Exit, RecordsError
+
+# Where neither a terminal nor COLUMNS says how wide a line may be: what reads a pipe gets it all.
+NO_LIMIT = 10_000
 
 
 @click.command()
@@ -60,7 +64,11 @@ def command(storage: Path, as_json: bool, count: int) -> Exit:
 
 
 def _print(rows: list[tuple[str, ...]]) -> None:
+    """The rows in columns, of which the last are left out where the terminal is too narrow."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    limit = get_terminal_size((NO_LIMIT, 1)).columns
+    while len(widths) > 1 and sum(widths) + 2 * (len(widths) - 1) > limit:
+        widths.pop()
     for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=False))
         click.echo("  ".join(cells).rstrip())

@@ -11,7 +11,9 @@ from typing import TextIO
 import click
 
 from runner.cli.errors import colour
+from runner.cli.output import silence
 from runner.model import Plan, Progress, Record
+from runner.report.failure import failure
 from runner.report.fold import RunState, TaskState, fold
 from runner.report.format import count, duration
 from runner.report.text import one_line, width
@@ -37,6 +39,7 @@ class Live(AbstractContextManager["Live"]):
         self.lock = Lock()
         self.ended = Event()
         self.drawn = 0
+        self.unseen = False
         self.said: dict[str, tuple[str, float]] = {}
         self.message = "starting"
         self.run = run
@@ -89,6 +92,8 @@ class Live(AbstractContextManager["Live"]):
                 self._draw()
 
     def _draw(self, *, final: bool = False) -> None:
+        if self.unseen:
+            return
         size = os.get_terminal_size(self.stream.fileno())
         columns, rows = max(size.columns or COLUMNS, 2), size.lines or ROWS
         now_s = time.time()
@@ -113,8 +118,12 @@ class Live(AbstractContextManager["Live"]):
         self.drawn = len(lines)
 
     def _write(self, text: str) -> None:
-        self.stream.write(text)
-        self.stream.flush()
+        try:
+            self.stream.write(text)
+            self.stream.flush()
+        except OSError:  # whoever watched has gone, or the disk is full; the run goes on
+            self.unseen = True
+            silence(self.stream)
 
 
 def clipped(text: str, cells: int) -> str:
@@ -148,10 +157,10 @@ def line(task: TaskState, now_s: float) -> str:
     elif task.ended_s is not None and task.started_s is not None:
         parts.append(duration(task.ended_s - task.started_s))
         accuracy = last.metrics.get("test/accuracy")
-        if accuracy is not None:
+        if accuracy is not None and task.status == "finished":
             parts.append(f"test/accuracy {accuracy:.4f}")
     if task.error and task.status not in ("finished", "running"):
-        parts.append(one_line(str(task.error.get("message", "")).partition("\n")[0]))
+        parts.append(one_line(failure(task.error).summary))
     return "  ".join(parts)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from shutil import get_terminal_size
 
 import click
 
@@ -30,7 +31,12 @@ def command(run: str, storage: Path, as_json: bool, in_browser: bool) -> None:
     if as_json:
         click.echo(to_json(report), nl=False)
     else:
-        location = os.path.relpath(page)
-        click.echo(to_terminal(report, location=location, colour=colour(sys.stdout)), nl=False)
+        text = to_terminal(
+            report,
+            location=os.path.relpath(page),
+            colour=colour(sys.stdout),
+            columns=get_terminal_size().columns,
+        )
+        click.echo(text, nl=False)
     if in_browser:
         click.launch(page.as_uri())

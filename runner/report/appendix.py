@@ -1,14 +1,14 @@
-"""What a report says beside its results: the surroundings, how it was measured, and the spec."""
+"""What a report says beside its results: the surroundings, and how it was measured."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import yaml
-
 from runner.report import format as form
+from runner.report import rates
 from runner.report.comparison import BASELINE
+from runner.report.language import NEXT_BYTE_ACCURACY, accuracy_name
 from runner.report.summary import Report
 
 # What each figure means, for those metrics that a run has.
@@ -45,17 +45,27 @@ DEFINITIONS = {
         "the most held at once: by tensors on a GPU, by the whole process on a CPU.",
     ),
 }
+NEXT_BYTE = (
+    "Next-byte accuracy",
+    "share of the held-out bytes that are the model's first choice, given those before them.",
+)
 COMPARED = (
     "Compared",
-    "a model and what it was made from are measured one after the other in the same process; the "
-    "ratio is of those two, and can differ a little from that of two columns measured apart.",
+    "a task that shrinks a model measures what it started from beside what it made, in the same "
+    "process; the ratios are of these two, before rounding. What the task that made the first "
+    "measured of it, in its own process, stands among that task's figures.",
 )
 
 
 def definitions(report: Report) -> list[tuple[str, str]]:
     """Terms and their meaning: of what this run measured, and on how many threads."""
     names = {name for task in report.tasks for name in task.metrics}
-    terms = [meaning for name, meaning in DEFINITIONS.items() if name in names]
+    meanings = dict(DEFINITIONS)
+    scored = [task for task in report.tasks if "test/accuracy" in task.metrics]
+    if accuracy_name(report, scored) == NEXT_BYTE_ACCURACY:
+        meanings["test/accuracy"] = NEXT_BYTE
+    terms = [meaning for name, meaning in meanings.items() if name in names]
+    terms += rates.definitions(names)
     threads = {
         task.name: str(task.environment["threads"])
         for task in report.tasks
@@ -83,11 +93,6 @@ def surroundings(report: Report) -> list[tuple[str, str]]:
     return rows
 
 
-def spec_text(report: Report) -> str:
-    """The resolved spec as YAML, its keys in their order."""
-    return yaml.safe_dump(_plain(report.spec), sort_keys=False, allow_unicode=True, width=90)
-
-
 def _agreed(values: Mapping[str, str]) -> str:
     """The one value that all tasks have, or each task's own."""
     if len(set(values.values())) == 1:
@@ -113,11 +118,3 @@ def _item(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {text}" for name, text in _facts(value, ""))
     return form.plain(value) if isinstance(value, float) else str(value)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

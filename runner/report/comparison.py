@@ -4,38 +4,41 @@ it was made from. Terminal, Markdown and HTML lay out the same cells.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 from runner.report import format as form
+from runner.report import rates
+from runner.report.language import ACCURACY, accuracy_name
 from runner.report.summary import Report, TaskReport
 
 BASELINE = "baseline/"
+CAPTION = "Models compared were measured in the same process; changes are before rounding."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measure:
     """A row: the metric, its label, how a value reads, and how a value reads against its baseline.
 
-    ``compared`` takes (before, after); ``ratio`` names the metric in which the kind says so itself,
-    and ``restated`` how that reads.
+    ``compared`` takes (before, after).
     """
 
     metric: str
     label: str
     shown: Callable[[float | None], str]
     compared: Callable[[float, float], str]
-    ratio: str | None = None
-    restated: Callable[[float | None], str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Column:
     """A heading and its cells, one a row. ``role`` tells what the figures are.
 
-    ``model`` is what a task measured, ``baseline`` what a task started from where no other task
-    made it, ``change`` the one against the other. ``note`` says why cells are empty, if they are.
+    ``model`` is what a task measured of the model it made, ``baseline`` what it measured, beside
+    that, of the one it started from, and ``change`` the one against the other: it follows the two
+    columns that it was computed from. ``note`` tells columns of the same heading apart.
     """
 
     heading: str
@@ -51,6 +54,28 @@ class Comparison:
 
     labels: tuple[str, ...]
     columns: tuple[Column, ...]
+
+    @property
+    def title(self) -> str:
+        """What the table is: one column compares nothing."""
+        return "Comparison" if len(self.columns) > 1 else "Measurements"
+
+    @property
+    def caption(self) -> str:
+        """What a reader must know of the ratios, if there are any."""
+        return CAPTION if any(column.role == "change" for column in self.columns) else ""
+
+    @property
+    def groups(self) -> list[list[Column]]:
+        """The columns in order, those together that make up a ratio."""
+        found: list[list[Column]] = []
+        for column in self.columns:
+            last = found[-1] if found else []
+            if not last or last[0].role != "baseline" or last[-1].role == "change":
+                found.append([column])
+            else:
+                last.append(column)
+        return found
 
 
 def _smaller(before: float, after: float) -> str:
@@ -68,11 +93,9 @@ def _more(before: float, after: float) -> str:
 MEASURES = (
     Measure(
         metric="test/accuracy",
-        label="test accuracy",
+        label=ACCURACY,
         shown=form.percent,
         compared=lambda before, after: form.points(after - before),
-        ratio="compression/accuracy_drop",
-        restated=lambda drop: form.points(None if drop is None else -drop),
     ),
     Measure(
         metric="test/loss",
@@ -81,21 +104,12 @@ MEASURES = (
         compared=lambda before, after: form.difference(after - before),
     ),
     Measure(metric="size/parameters", label="parameters", shown=form.count, compared=_smaller),
-    Measure(
-        metric="size/model_mb",
-        label="model on disk",
-        shown=form.megabytes,
-        compared=_smaller,
-        ratio="compression/size_ratio",
-        restated=lambda ratio: form.change(ratio, "smaller", "larger"),
-    ),
+    Measure(metric="size/model_mb", label="model on disk", shown=form.megabytes, compared=_smaller),
     Measure(
         metric="latency/p50_ms",
         label="latency p50, batch 1",
         shown=form.milliseconds,
         compared=_faster,
-        ratio="compression/speedup",
-        restated=lambda ratio: form.change(ratio, "faster", "slower"),
     ),
     Measure(
         metric="latency/p95_ms",
@@ -109,38 +123,44 @@ MEASURES = (
         shown=form.rate,
         compared=_more,
     ),
+    *(
+        Measure(metric=metric, label=label, shown=partial(form.metric, metric), compared=_more)
+        for metric, label in rates.LABELS.items()
+    ),
 )
 
 
 def compare(report: Report) -> Comparison:
-    """The table for a report: a column for each model measured, and one for each change.
+    """The table for a report: a column for each model, and for each ratio the two it is of.
 
-    A task that has not finished has a column too, which says so. Rows that no task has are left
-    out; so are tasks that finished and measured no model.
+    What a task started from has the figures that this task measured of it, beside its own model;
+    those of the task that made it, from another process, are left to that task's particulars. Tasks
+    that have not finished have no column: nothing was measured of what they kept. Rows that no
+    column has are left out.
     """
+    tasks = [task for task in report.tasks if task.status == "finished" and _names(task)]
     rows = [
         measure
         for measure in MEASURES
-        if any(
-            measure.metric in task.metrics or BASELINE + measure.metric in task.metrics
-            for task in report.tasks
-        )
+        if any(_names(task) & {measure.metric, BASELINE + measure.metric} for task in tasks)
     ]
+    compared = [task for task in tasks if any(name.startswith(BASELINE) for name in _names(task))]
+    remeasured = {origin(report, task) for task in compared}
     columns: list[Column] = []
-    for task in report.tasks:
-        measured = any(measure.metric in task.metrics for measure in rows)
-        if not measured and task.status == "finished":
+    for task in tasks:
+        if task not in compared:
+            columns += [] if task.name in remeasured else [_model_column(task, rows)]
             continue
-        compared = any(BASELINE + measure.metric in task.metrics for measure in rows)
         before = origin(report, task)
-        if compared and before is None:
-            columns.append(_baseline_column(task, rows))
-        columns.append(_model_column(task, rows))
-        if compared:
-            columns.append(_change_column(task, before, rows))
-    return Comparison(
-        labels=tuple(measure.label for measure in rows), columns=tuple(columns) if rows else ()
-    )
+        columns += [
+            _baseline_column(task, before, rows),
+            _model_column(task, rows),
+            _change_column(task, before, rows),
+        ]
+    labels = {measure.metric: measure.label for measure in rows}
+    if "test/accuracy" in labels:
+        labels["test/accuracy"] = accuracy_name(report, tasks)
+    return Comparison(labels=tuple(labels.values()), columns=_told_apart(columns))
 
 
 def origin(report: Report, task: TaskReport) -> str | None:
@@ -156,19 +176,39 @@ def origin(report: Report, task: TaskReport) -> str | None:
     return None
 
 
+def _names(task: TaskReport) -> set[str]:
+    """Those of its metrics that the table shows."""
+    return {
+        name
+        for measure in MEASURES
+        for name in (measure.metric, BASELINE + measure.metric)
+        if name in task.metrics
+    }
+
+
+def _told_apart(columns: list[Column]) -> tuple[Column, ...]:
+    """A note on each baseline whose heading another column has too: whose baseline it is."""
+    headings = Counter(column.heading for column in columns)
+    return tuple(
+        replace(column, note=f"beside {column.task}")
+        if column.role == "baseline" and headings[column.heading] > 1
+        else column
+        for column in columns
+    )
+
+
 def _model_column(task: TaskReport, rows: list[Measure]) -> Column:
     return Column(
         heading=task.name,
         role="model",
         task=task.name,
         cells=tuple(_cell(measure, task.metrics, measure.metric) for measure in rows),
-        note="" if task.status == "finished" else task.status.replace("_", " "),
     )
 
 
-def _baseline_column(task: TaskReport, rows: list[Measure]) -> Column:
+def _baseline_column(task: TaskReport, before: str | None, rows: list[Measure]) -> Column:
     return Column(
-        heading=f"{task.name}'s original",
+        heading=before or f"{task.name}'s original",
         role="baseline",
         task=task.name,
         cells=tuple(_cell(measure, task.metrics, BASELINE + measure.metric) for measure in rows),
@@ -189,7 +229,5 @@ def _cell(measure: Measure, metrics: Mapping[str, float], name: str) -> str:
 
 
 def _change(measure: Measure, metrics: Mapping[str, float]) -> str:
-    if measure.ratio and measure.restated and measure.ratio in metrics:
-        return measure.restated(metrics[measure.ratio])
     before, after = metrics.get(BASELINE + measure.metric), metrics.get(measure.metric)
     return form.NONE if before is None or after is None else measure.compared(before, after)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from io import StringIO
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from runner.report.fold import Point
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
 POINTS = 360
 LOG_SPAN = 50  # from this ratio of largest to smallest on, losses are drawn on a logarithmic scale
-WIDTH_IN, HEIGHT_IN = 4.2, 2.3
+LEAST_SPAN = 0.01  # of an axis of shares: a smaller change is not drawn as if it were a large one
+MOST_DECIMALS, MOST_WHOLE = 7, 10_000
+SIZE_IN, AXES = (4.2, 2.3), (0.12, 0.17, 0.865, 0.79)
 # What matplotlib is told to draw in, and what the page draws it in.
 COLOURS = {
     "#010101": "var(--ink-soft)",
@@ -71,9 +74,23 @@ def panels(series: Mapping[str, Sequence[Point]]) -> list[Panel]:
 
 
 def curve(panel: Panel, *, name: str, title: str) -> str:
-    """``panel`` as an ``<svg>`` element. ``name`` tells its ids from those of other pictures.
+    """``panel`` as an ``<svg>`` element; ``name`` and ``title`` are those of ``picture``."""
+    return picture(lambda axes: _draw(axes, panel), name=name, title=title)
 
-    ``title`` is read aloud and shown on hovering; it may hold anything.
+
+def picture(
+    draw: Callable[[Axes], None],
+    *,
+    name: str,
+    title: str,
+    size_in: tuple[float, float] = SIZE_IN,
+    place: tuple[float, float, float, float] = AXES,
+) -> str:
+    """What ``draw`` puts on axes, as an ``<svg>`` element.
+
+    ``name`` tells its ids from those of other pictures; ``title`` is read aloud and shown on
+    hovering, and may hold anything. ``place`` is where the axes lie in it: left, bottom, width and
+    height as parts of the picture's.
     """
     from matplotlib import style
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -81,21 +98,9 @@ def curve(panel: Panel, *, name: str, title: str) -> str:
 
     text = StringIO()
     with style.context(["default", {**SETTINGS, "svg.hashsalt": name}]):
-        figure = Figure(figsize=(WIDTH_IN, HEIGHT_IN))
+        figure = Figure(figsize=size_in)
         FigureCanvasSVG(figure)
-        axes = figure.add_axes((0.12, 0.17, 0.865, 0.79))
-        for split, points in panel.lines.items():
-            steps, values = zip(*thinned(points), strict=True)
-            axes.plot(
-                steps,
-                values,
-                color=LINES[style_of(split)],
-                linestyle=DASHES[style_of(split)],
-                linewidth=1.6,
-                marker="o" if len(points) <= 40 and split != "train" else None,
-                markersize=3,
-            )
-        _dress(axes, panel)
+        draw(figure.add_axes(place))
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     return _inlined(text.getvalue(), name, title)
 
@@ -129,6 +134,21 @@ def thinned(points: Sequence[Point], limit: int = POINTS) -> list[Point]:
     return kept
 
 
+def _draw(axes: Axes, panel: Panel) -> None:
+    for split, points in panel.lines.items():
+        steps, values = zip(*thinned(points), strict=True)
+        axes.plot(
+            steps,
+            values,
+            color=LINES[style_of(split)],
+            linestyle=DASHES[style_of(split)],
+            linewidth=1.6,
+            marker="o" if len(points) <= 40 and split != "train" else None,
+            markersize=3,
+        )
+    _dress(axes, panel)
+
+
 def _dress(axes: Axes, panel: Panel) -> None:
     """Quiet axes: a grid across, no box, few numbers, all in colours of the page."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
@@ -142,13 +162,22 @@ def _dress(axes: Axes, panel: Panel) -> None:
     else:
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    axes.yaxis.set_major_formatter(FuncFormatter(_share if panel.percent else _number))
-    axes.xaxis.set_major_formatter(FuncFormatter(_number))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _number(value)))
     axes.set_xlabel("step", color=INK, fontsize=8.5, labelpad=2)
     axes.tick_params(which="both", length=0, labelcolor=INK, labelsize=8.5, pad=4)
     axes.grid(axis="y", color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.margins(x=0.02, y=0.06)
+    low, high = axes.get_ylim()
+    if panel.percent and high - low < LEAST_SPAN:
+        axes.set_ylim((low + high - LEAST_SPAN) / 2, (low + high + LEAST_SPAN) / 2)
+    ticks = [float(value) for value in axes.yaxis.get_majorticklocs()]
+    if panel.percent:
+        share = _tick_text([value * 100 for value in ticks])
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{share(value * 100)} %"))
+    else:
+        text = _number if axes.get_yscale() == "log" else _tick_text(ticks)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
     for side, spine in axes.spines.items():
         spine.set_visible(side == "bottom")
         spine.set_edgecolor(GRID)
@@ -181,9 +210,17 @@ def _drawable(points: Sequence[Point]) -> bool:
     return sum(math.isfinite(value) for _, value in points) >= 2
 
 
-def _number(value: float, _position: int | None = None) -> str:
-    return f"{value / 1000:g}k" if abs(value) >= 10_000 else f"{value:g}"
+def _tick_text(ticks: Sequence[float]) -> Callable[[float], str]:
+    """How to write ticks so that each reads as what it is: as many decimals as that takes."""
+    apart = min((b - a for a, b in pairwise(sorted(set(ticks)))), default=math.inf)
+
+    def is_exact(text: Callable[[float], str]) -> bool:
+        return all(abs(float(text(tick)) - tick) <= apart / 100 for tick in ticks)
+
+    largest = max(map(abs, ticks), default=0.0)
+    ways = [f"{{:.{decimals}f}}".format for decimals in range(MOST_DECIMALS + 1)]
+    return next((way for way in ways if largest < MOST_WHOLE and is_exact(way)), _number)
 
 
-def _share(value: float, _position: int | None = None) -> str:
-    return f"{value * 100:.3g} %"
+def _number(value: float) -> str:
+    return f"{value / 1000:g}k" if abs(value) >= MOST_WHOLE else f"{value:g}"

@@ -16,6 +16,9 @@ from runner.model import Progress, Record, TaskStatus
 
 Point = tuple[int, float]
 
+# The metric by which an attempt tells at which step it went on where an earlier one was.
+RESUMED = "checkpoint/resumed_at_step"
+
 
 @dataclass(kw_only=True, slots=True)
 class AttemptState:
@@ -42,13 +45,20 @@ class AttemptState:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The last value under each name; a summary figure wins over the end of a series."""
-        return {name: points[-1][1] for name, points in self.series.items()} | self.summary
+        """The last value under each name; a summary figure wins over the end of a series.
+
+        What a series says of the held-out data is of a model in memory, not of what was kept, and
+        is no figure of the attempt: it stays in ``series``.
+        """
+        ends = {name: points[-1][1] for name, points in self.series.items() if not held_out(name)}
+        return ends | self.summary
 
 
 @dataclass(kw_only=True, slots=True)
 class TaskState:
-    """A task and its attempts in order. What it measured and made is its last attempt's alone."""
+    """A task and its attempts in order. What it measured and made is its last attempt's alone,
+    but for series of an attempt that went on where another was.
+    """
 
     name: str
     status: TaskStatus = "pending"
@@ -65,6 +75,19 @@ class TaskState:
     def started_s(self) -> float | None:
         """When the first attempt was started."""
         return next((a.started_s for a in self.attempts if a.started_s is not None), None)
+
+    def series(self) -> dict[str, list[Point]]:
+        """The last attempt's series, after what it took up: the earlier ones' up to that step."""
+        series: dict[str, list[Point]] = {}
+        for attempt in self.attempts:
+            resumed = attempt.summary.get(RESUMED)
+            taken_up = -math.inf if resumed is None else resumed
+            for name in {**series, **attempt.series}:
+                kept = [point for point in series.get(name, []) if point[0] <= taken_up]
+                new = attempt.series.get(name, [])
+                again = {step for step, _ in new}  # a held-out score is taken again
+                series[name] = [point for point in kept if point[0] not in again] + new
+        return {name: points for name, points in series.items() if points}
 
     def attempt(self, number: int | None) -> AttemptState:
         """The attempt of that number, made if need be; without one, the latest."""
@@ -131,10 +154,18 @@ class RunState:
         """No task outlives its run: what was still going was cancelled with it, or lost."""
         self.status, self.ended_s = status, at_s
         for task in self.tasks.values():
-            if task.status == "running":
-                _stop(task, "cancelled" if status == "cancelled" else "lost", at_s)
+            if task.status == "running" and status == "cancelled":
+                _stop(task, "cancelled", at_s)
+            elif task.status == "running":
+                _stop(task, "lost", at_s)
+                task.error = _lost("the run ended while it was at work")
             elif task.status == "pending" and status == "cancelled":
                 task.status = "cancelled"
+
+
+def held_out(name: str) -> bool:
+    """Whether a metric is of the held-out data."""
+    return name.startswith("test/")
 
 
 def fold(records: Iterable[Record], tasks: Iterable[str] = ()) -> RunState:
@@ -154,9 +185,14 @@ def observed(state: RunState, *, driver_alive: bool) -> RunState:
         return state
     state = deepcopy(state)
     state.status = "lost"
+    which = {"pid": "?", "host": "?"} | dict(state.driver)
     for task in state.tasks.values():
         if task.status == "running":
             _stop(task, "lost", state.latest_s)
+            task.error = _lost(
+                f"the process that drove the run ({which['pid']} on {which['host']}) ended without "
+                "a word: it was killed, or its machine went down"
+            )
     return state
 
 
@@ -176,6 +212,10 @@ def _apply_to_attempt(task: TaskState, record: Record) -> None:
         attempt.node = str(data["node"]) if data.get("node") else None
         attempt.environment = _mapping(data.get("environment"))
         task.status = "running"
+    elif record.event == "fact":
+        attempt = task.attempt(record.attempt)
+        told = {str(data.get("name") or ""): str(data.get("text") or "")}
+        attempt.environment = {**attempt.environment, **told}
     elif record.event == "progress":
         task.attempt(record.attempt).progress = _progress(data)
     elif record.event == "metrics":
@@ -224,6 +264,11 @@ def _stop(task: TaskState, status: TaskStatus, at_s: float | None) -> None:
     for attempt in task.attempts:
         if attempt.ended_s is None:
             attempt.status, attempt.ended_s, attempt.waiting = status, at_s, None
+
+
+def _lost(message: str) -> Mapping[str, Any]:
+    """An error as the records have it, for what they have no error of."""
+    return {"type": "Lost", "message": message, "hint": "", "frames": []}
 
 
 def _number(value: object) -> float:

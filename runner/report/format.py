@@ -48,6 +48,17 @@ def size(size_bytes: float | None) -> str:
     return _scaled(size_bytes, units, exact_below=1e3)
 
 
+def teraflops(rate: float | None, operations: str = "FLOP") -> str:
+    """0.9181 → 918 GFLOP/s, 790.2 → 790 TFLOP/s."""
+    units = (("M", 1e-6), ("G", 1e-3), ("T", 1.0), ("P", 1e3))
+    return _scaled(rate, tuple((f" {prefix}{operations}/s", scale) for prefix, scale in units))
+
+
+def gigabytes_per_s(rate: float | None) -> str:
+    """27.85 → 27.9 GB/s, with 1 GB = 1e9 bytes; from a thousand on, TB/s."""
+    return _scaled(rate, ((" MB/s", 1e-3), (" GB/s", 1.0), (" TB/s", 1e3)))
+
+
 def milliseconds(ms: float | None) -> str:
     """0.0412 → 0.0412 ms; from ten thousand on, seconds."""
     if ms is not None and ms >= 10_000:
@@ -139,6 +150,11 @@ METRIC_FORMATS: dict[str, Callable[[float | None], str]] = {
 }
 
 UNIT_FORMATS = (
+    ("_tflops", teraflops),
+    ("_tops", lambda value: teraflops(value, "OP")),
+    ("_gb_per_s", gigabytes_per_s),
+    ("_per_s", plain),
+    ("_gb", lambda value: megabytes(None if value is None else value * 1e3)),
     ("_mb", megabytes),
     ("_ms", milliseconds),
     ("_s", duration),
@@ -152,7 +168,7 @@ def metric(name: str, value: float | None) -> str:
     if last in METRIC_FORMATS:
         return METRIC_FORMATS[last](value)
     for ending, form in UNIT_FORMATS:
-        if last.endswith(ending) and not last.endswith("_per_s"):
+        if last.endswith(ending):
             return form(value)
     return plain(value)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 
 from runner.report import format as form
+from runner.report import rates
 from runner.report.comparison import origin
 from runner.report.failure import failure
+from runner.report.language import accuracy_name
 from runner.report.summary import Report, TaskReport
 from runner.report.text import one_line
 
@@ -17,9 +19,9 @@ NAME_LIMIT = 40
 
 def headline(report: Report) -> str:
     """One plain sentence without its full stop. Names in it come from outside: escape it."""
-    culprit = _culprit(report)
-    if culprit is not None:
-        return f"{_name(culprit.name)} {_why(culprit)}{_kept_back(report)}"
+    culprits = _culprits(report)
+    if culprits:
+        return f"{_name(culprits[0].name)} {_why(culprits[0])}{_beside(report, culprits[1:])}"
     if report.status == "finished":
         return _outcome(report)
     done = _done(report)
@@ -42,13 +44,24 @@ def _outcome(report: Report) -> str:
     scored = scored or [t for t in report.tasks if _finite(t, "test/accuracy") is not None]
     if scored:
         best = max(scored, key=lambda task: task.metrics["test/accuracy"])
-        return f"{_name(best.name)} reached {_score(best)}{_against(len(scored))}"
+        score = _score(best, accuracy_name(report, [best]))
+        return f"{_name(best.name)} reached {score}{_against(len(scored))}"
     lossy = [task for task in report.tasks if _finite(task, "test/loss") is not None]
     if lossy:
         best = min(lossy, key=lambda task: task.metrics["test/loss"])
         loss = form.loss(best.metrics["test/loss"])
         return f"{_name(best.name)} reached a test loss of {loss}{_against(len(lossy))}"
-    return f"{_done(report)} in {form.duration(report.duration_s)}"
+    return _devices(report) or f"{_done(report)} in {form.duration(report.duration_s)}"
+
+
+def _devices(report: Report) -> str:
+    """'node-1 does 918 GFLOP/s in bf16 and copies 27.9 GB/s': the fastest that was measured."""
+    speeds = [(best, task) for task in report.tasks if (best := rates.fastest(task.metrics))]
+    if not speeds:
+        return ""
+    _, task = max(speeds, key=lambda each: each[0])
+    among = f", the fastest of {len(speeds)}" if len(speeds) > 1 else ""
+    return f"{_name(task.name)} {rates.in_words(task.metrics)}{among}"
 
 
 def _compression(report: Report, task: TaskReport) -> str:
@@ -90,8 +103,8 @@ def _accuracy(drop: float) -> str:
     return f"{size} {'less' if lost > 0 else 'more'} accurate"
 
 
-def _score(task: TaskReport) -> str:
-    text = f"{form.percent(task.metrics['test/accuracy'])} test accuracy"
+def _score(task: TaskReport, accuracy: str) -> str:
+    text = f"{form.percent(task.metrics['test/accuracy'])} {accuracy}"
     parameters = _finite(task, "size/parameters")
     return f"{text} with {form.count(parameters)} parameters" if parameters else text
 
@@ -100,28 +113,40 @@ def _against(tasks: int) -> str:
     return f", the best of {tasks}" if tasks > 1 else ""
 
 
-def _culprit(report: Report) -> TaskReport | None:
-    """The task that ended the run otherwise than well: of several, the one that ended first."""
+def _culprits(report: Report) -> list[TaskReport]:
+    """The tasks that ended the run otherwise than well, the one that ended first at the head."""
     guilty = [task for task in report.tasks if task.status in ("failed", "timed_out")]
     if report.ended_s is not None and report.status != "cancelled":
         guilty += [task for task in report.tasks if task.status == "lost"]
-    return min(guilty, key=lambda task: task.ended_s or math.inf, default=None)
+    return sorted(guilty, key=lambda task: task.ended_s or math.inf)
 
 
 def _why(task: TaskReport) -> str:
     tried = f" after {len(task.attempts)} attempts" if len(task.attempts) > 1 else ""
-    word = {"timed_out": "ran out of time", "lost": "was lost"}.get(task.status, "failed")
+    word = _how(task)
     cause = failure(task.error).summary if task.error else ""
     return f"{word}{tried}: {one_line(cause, MESSAGE_LIMIT)}" if cause else f"{word}{tried}"
 
 
-def _kept_back(report: Report) -> str:
+def _how(task: TaskReport) -> str:
+    return {"timed_out": "ran out of time", "lost": "was lost"}.get(task.status, "failed")
+
+
+def _beside(report: Report, others: list[TaskReport]) -> str:
+    """What else went wrong, in parentheses: other tasks themselves, and those skipped for it."""
+    parts = []
+    if len(others) == 1:
+        parts.append(f"{_name(others[0].name)} {_how(others[0])} too")
+    elif others:
+        words = {_how(task) for task in others}
+        how = words.pop() if len(words) == 1 else "went wrong"
+        parts.append(f"{len(others)} other tasks {how.replace('was', 'were')} too")
     skipped = [task for task in report.tasks if task.status == "skipped"]
-    if not skipped:
-        return ""
-    if len(skipped) == 1:
-        return f" ({_name(skipped[0].name)} was skipped)"
-    return f" ({len(skipped)} tasks were skipped)"
+    if skipped:
+        one = len(skipped) == 1
+        what = f"{_name(skipped[0].name)} was" if one else f"{len(skipped)} tasks were"
+        parts.append(f"{what} skipped")
+    return f" ({'; '.join(parts)})" if parts else ""
 
 
 def _done(report: Report) -> str:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 from importlib import resources
+from urllib.parse import quote
 
 from runner.report import figures
 from runner.report import format as form
-from runner.report.appendix import definitions, spec_text, surroundings
+from runner.report.appendix import definitions, surroundings
 from runner.report.comparison import Column, compare
 from runner.report.failure import Failure, failures
 from runner.report.headline import headline
 from runner.report.particulars import figures_beside, particulars, path_in_run
+from runner.report.roofline import rooflines
+from runner.report.spec import spec_text
 from runner.report.summary import Report, TaskReport
 from runner.report.text import one_line, printable
 from runner.report.timeline import timeline
@@ -29,11 +32,12 @@ def to_html(report: Report) -> str:
         part
         for part in (
             _header(report),
-            *(_failure(task, wrong) for task, wrong in failures(report)),
+            *(_failure(report, task, wrong) for task, wrong in failures(report)),
             _comparison(report),
             _section("Curves", _curves(report)),
+            _section("Roofline", rooflines(report)),
             _section("Timeline", timeline(report)),
-            _section("Tasks", "\n".join(_task(task, report.run) for task in report.tasks)),
+            _section("Tasks", "\n".join(_task(report, task) for task in report.tasks)),
             _section("How it was measured", _pairs(definitions(report))),
             _section("Environment", _pairs(surroundings(report))),
             _section("Spec", f"<pre>{_block(spec_text(report))}</pre>"),
@@ -51,12 +55,12 @@ def to_html(report: Report) -> str:
 
 
 def _header(report: Report) -> str:
-    facts = [form.moment(report.started_s), form.duration(report.duration_s)]
-    source = str(report.cluster.get("source") or "")
-    facts += [source] if source else []
+    when = f"{form.moment(report.started_s)} · {form.duration(report.duration_s)}"
+    facts = [when, str(report.cluster.get("source") or "")]
+    shown = " ".join(f"<span>{_line(fact)}</span>" for fact in facts if fact)
     return (
         f'<header>\n<p class="job"><strong>{_line(report.job)}</strong> {_status(report.status)} '
-        f"<span>{_line(' · '.join(facts))}</span></p>\n<h1>{_line(headline(report))}.</h1>\n"
+        f"{shown}</p>\n<h1>{_line(headline(report))}.</h1>\n"
         f'<pre class="command">{_block(report.command)}</pre>\n</header>'
     )
 
@@ -75,10 +79,11 @@ def _comparison(report: Report) -> str:
         + "</tr>\n"
         for index, label in enumerate(comparison.labels)
     )
+    caption = f'<p class="caption">{comparison.caption}</p>' if comparison.caption else ""
     return _section(
-        "Comparison",
+        comparison.title,
         f'<div class="scroll"><table class="comparison">\n<thead><tr><td></td>{head}</tr></thead>\n'
-        f"<tbody>\n{rows}</tbody>\n</table></div>",
+        f"<tbody>\n{rows}</tbody>\n</table></div>{caption}",
     )
 
 
@@ -108,14 +113,14 @@ def _curves(report: Report) -> str:
     return "\n".join(parts)
 
 
-def _task(task: TaskReport, run: str) -> str:
+def _task(report: Report, task: TaskReport) -> str:
     took = f"<span>{form.duration(task.duration_s)}</span>" if task.attempts else ""
     parts = [
         f"<h3>{_line(task.name)} <small>{_line(task.kind)}</small> {_status(task.status)} "
         f"{took}</h3>",
         _pairs(particulars(task)),
     ]
-    beside = figures_beside(task)
+    beside = figures_beside(report, task)
     if beside:
         figures_shown = "".join(
             f"<div><dt>{_line(name)}</dt><dd>{_line(value)}</dd></div>" for name, value in beside
@@ -124,8 +129,8 @@ def _task(task: TaskReport, run: str) -> str:
     if task.artifacts:
         rows = "".join(
             f"<tr><td>{_line(name)}</td><td>{form.size(made.get('bytes'))}</td>"
-            f"<td><code>{_line(str(made.get('sha256') or '')[:12])}</code></td>"
-            f"<td><code>{_line(path_in_run(str(made.get('path') or ''), run))}</code></td></tr>"
+            f"<td><code>{_line(str(made.get('sha256') or '')[:12])}</code></td><td><code>"
+            f"{_line(path_in_run(str(made.get('path') or ''), report.run))}</code></td></tr>"
             for name, made in task.artifacts.items()
         )
         parts.append(
@@ -136,7 +141,7 @@ def _task(task: TaskReport, run: str) -> str:
     return f"<article>\n{chr(10).join(part for part in parts if part)}\n</article>"
 
 
-def _failure(task: TaskReport, wrong: Failure) -> str:
+def _failure(report: Report, task: TaskReport, wrong: Failure) -> str:
     lines = [*wrong.details, *wrong.frames]
     parts = [f"<h2>{_line(task.name)}: {_line(wrong.summary)}</h2>"]
     if wrong.hint:
@@ -144,8 +149,16 @@ def _failure(task: TaskReport, wrong: Failure) -> str:
     if lines:
         parts.append(f"<pre>{_block(chr(10).join(lines))}</pre>")
     if wrong.log:
-        parts.append(f'<p class="log">Log: <code>{_line(wrong.log)}</code></p>')
+        parts.append(f'<p class="log">Log: {_log(report, task, wrong.log)}</p>')
     return f'<section class="failure">{"".join(parts)}</section>'
+
+
+def _log(report: Report, task: TaskReport, path: str) -> str:
+    """Where the log lies: a link from the page, which lies in the run's folder, if it does too."""
+    inside = path_in_run(path, report.run)
+    if not inside.startswith(f"{task.name}/"):
+        return f"<code>{_line(path)}</code>"
+    return f'<a href="./{quote(inside)}"><code>{_line(inside)}</code></a>'
 
 
 def _footer(report: Report) -> str:

@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterable
 
 from runner.report import format as form
-from runner.report.appendix import definitions, spec_text, surroundings
+from runner.report.appendix import definitions, surroundings
 from runner.report.comparison import compare
 from runner.report.failure import Failure, failures
 from runner.report.headline import headline
 from runner.report.particulars import figures_beside, particulars
+from runner.report.spec import spec_text
 from runner.report.summary import Report, TaskReport
 from runner.report.text import one_line, printable
 
@@ -76,7 +77,7 @@ def _comparison(report: Report) -> list[str]:
         (label, *(column.cells[index] for column in comparison.columns))
         for index, label in enumerate(comparison.labels)
     ]
-    return [table(("", *headings), rows)]
+    return [table(("", *headings), rows), escaped(comparison.caption)]
 
 
 def _tasks(report: Report) -> str:
@@ -85,7 +86,7 @@ def _tasks(report: Report) -> str:
         took = f", {form.duration(task.duration_s)}" if task.attempts else ""
         status = f"{task.kind}, {task.status.replace('_', ' ')}{took}"
         lines.append(f"* **{escaped(task.name)}** ({escaped(status)})")
-        for label, text in (*particulars(task), *figures_beside(task)):
+        for label, text in (*particulars(task), *figures_beside(report, task)):
             lines.append(f"  * {escaped(label)}: {escaped(text)}")
     return "\n".join(lines)
 

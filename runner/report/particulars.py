@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from runner.report import format as form
-from runner.report.comparison import BASELINE, MEASURES
+from runner.report.comparison import BASELINE, MEASURES, compare
 from runner.report.failure import failure
-from runner.report.fold import AttemptState
-from runner.report.summary import TaskReport
+from runner.report.fold import AttemptState, held_out
+from runner.report.summary import Report, TaskReport
 
-# Figures that the comparison table shows already.
+# Figures that the comparison table shows, if it has the task.
 COMPARED = frozenset(measure.metric for measure in MEASURES)
+TRAIN_SAMPLES, TEST_SAMPLES = "data/train_samples", "data/test_samples"
 
 
 def particulars(task: TaskReport) -> list[tuple[str, str]]:
@@ -22,6 +24,7 @@ def particulars(task: TaskReport) -> list[tuple[str, str]]:
         lines.append(("After", ", ".join(task.depends_on)))
     if task.batches:
         lines.append(("Batches", batch_arithmetic(task.batches)))
+    lines += [("Data", _samples(task)), ("Last evaluation", _last_evaluation(task))]
     if task.status == "skipped" and task.error:
         lines.append(("Skipped", failure(task.error).summary))
     if len(task.attempts) > 1:
@@ -31,12 +34,15 @@ def particulars(task: TaskReport) -> list[tuple[str, str]]:
     return [(label, text) for label, text in lines if text]
 
 
-def figures_beside(task: TaskReport) -> list[tuple[str, str]]:
+def figures_beside(report: Report, task: TaskReport) -> list[tuple[str, str]]:
     """The metrics that the comparison table does not show, each in its unit."""
+    columns = compare(report).columns
+    in_table = any(each.task == task.name and each.role == "model" for each in columns)
+    elsewhere = {TRAIN_SAMPLES, TEST_SAMPLES} | (COMPARED if in_table else frozenset())
     return [
         (name, form.metric(name, value))
         for name, value in task.metrics.items()
-        if name not in COMPARED and not name.startswith((BASELINE, "compression/"))
+        if name not in elsewhere and not name.startswith((BASELINE, "compression/"))
     ]
 
 
@@ -64,6 +70,29 @@ def batch_arithmetic(batches: Mapping[str, Any]) -> str:
         if batches.get(name) is not None
     ]
     return f"{text}; {', '.join(known)}" if known else text
+
+
+def _samples(task: TaskReport) -> str:
+    """'trained on 1,437 samples, measured on 360', as far as the task says."""
+    counts = [
+        (verb, int(task.metrics[name]))
+        for verb, name in (("trained on", TRAIN_SAMPLES), ("measured on", TEST_SAMPLES))
+        if math.isfinite(task.metrics.get(name, math.nan))
+    ]
+    texts = [f"{verb} {count:,}" for verb, count in counts]
+    return ", ".join([f"{texts[0]} samples", *texts[1:]]) if texts else ""
+
+
+def _last_evaluation(task: TaskReport) -> str:
+    """For a task that has not finished: how its model did that was in memory, and when."""
+    points = {name: series[-1] for name, series in task.series.items() if held_out(name)}
+    if task.status == "finished" or not points:
+        return ""
+    step = max(at for at, _ in points.values())
+    figures = ", ".join(
+        f"{name} {form.metric(name, value)}" for name, (at, value) in points.items() if at == step
+    )
+    return f"{figures} at step {step}, of the model then in memory; what is kept is measured last"
 
 
 def _placement(task: TaskReport) -> str:

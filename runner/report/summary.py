@@ -20,6 +20,7 @@ SCHEMA = 1
 class TaskReport:
     """What became of one task: as planned, as it went, what it measured and what it made.
 
+    ``planned`` is the task as ``plan.json`` has it, its parameters with every default filled in.
     ``node`` is where its last attempt ran; ``folder`` that attempt's, relative to the run's.
     """
 
@@ -30,6 +31,7 @@ class TaskReport:
     ended_s: float | None
     duration_s: float | None
     depends_on: tuple[str, ...]
+    planned: Mapping[str, Any]
     placement: Mapping[str, Any]
     batches: Mapping[str, Any] | None
     node: str | None
@@ -86,7 +88,7 @@ def summarise(
         environment=state.environment,
         cluster=state.cluster or {"source": plan_document["cluster"]},
         tasks=tuple(
-            _task(task, planned[task.name], state.latest_s)
+            _task(task, planned[task.name], state.latest_s, _inside(storage, state.run))
             for task in state.tasks.values()
             if task.name in planned
         ),
@@ -97,8 +99,13 @@ def summarise(
     )
 
 
-def _task(task: TaskState, planned: Mapping[str, Any], latest_s: float | None) -> TaskReport:
+def _task(
+    task: TaskState, planned: Mapping[str, Any], latest_s: float | None, run_folder: str
+) -> TaskReport:
     last = task.last
+    error = task.error or (last.error if last and task.status != "finished" else None)
+    if error and last and last.running_s is not None and not error.get("log"):
+        error = {**error, "log": f"{run_folder}{task.name}/{last.number}/log.txt"}
     return TaskReport(
         name=task.name,
         kind=planned["task"]["kind"],
@@ -107,17 +114,23 @@ def _task(task: TaskState, planned: Mapping[str, Any], latest_s: float | None) -
         ended_s=task.ended_s,
         duration_s=_duration(task.started_s, task.ended_s, latest_s),
         depends_on=tuple(planned["task"]["depends_on"]),
+        planned=planned["task"],
         placement=(last.placement if last else None) or planned["placement"],
         batches=planned["batches"],
         node=last.node if last else None,
         folder=f"{task.name}/{last.number}" if last else None,
         environment=last.environment if last else {},
         metrics=last.metrics if last else {},
-        series=last.series if last else {},
+        series=task.series(),
         artifacts=last.artifacts if last else {},
-        error=task.error or (last.error if last and task.status != "finished" else None),
+        error=error,
         attempts=tuple(task.attempts),
     )
+
+
+def _inside(storage: str | None, run: str) -> str:
+    """What leads into the run's folder: nothing, where it is not known where that lies."""
+    return f"{storage}/{run}/" if storage and run else ""
 
 
 def document(report: Report) -> dict[str, Json]:
@@ -181,6 +194,8 @@ def _attempt_document(attempt: AttemptState) -> dict[str, Any]:
 
 
 def _command(file: str, overrides: Iterable[str]) -> str:
+    if not file:  # the one job that comes from no file
+        return "runner nodes --bench"
     words = ["runner", "submit", file]
     for override in overrides:
         words += ["--set", override]

@@ -13,7 +13,7 @@ WIDTH = 80
 HEADING_LIMIT = 22
 NAME_LIMIT = 32
 REASON_LIMIT = 60
-FRAME_LINES = 12
+DETAIL_LINES = 12
 GAP = "  "
 
 STYLES = {
@@ -35,7 +35,8 @@ def to_terminal(
 
     ``location`` is where report.html lies, to be named at the end. Colour is ANSI, if asked for.
     """
-    blocks = [[_title(report, colour), "", *_wrapped(f"{headline(report)}.", columns, colour)]]
+    sentence = _wrapped(f"{headline(report)}.", columns, "bold", colour)
+    blocks = [[_title(report, colour), "", *sentence]]
     blocks += _tables(report, colour, columns)
     blocks.append(_task_lines(report, colour))
     blocks += [_failure_lines(task, wrong, colour) for task, wrong in failures(report)]
@@ -50,7 +51,7 @@ def _title(report: Report, colour: bool) -> str:
     return _styled(" · ".join(parts), "dim", colour)
 
 
-def _wrapped(sentence: str, columns: int, colour: bool) -> list[str]:
+def _wrapped(sentence: str, columns: int, style: str, colour: bool) -> list[str]:
     """Words filled into lines; a word longer than a line stands alone."""
     lines = [""]
     for word in sentence.split():
@@ -59,7 +60,7 @@ def _wrapped(sentence: str, columns: int, colour: bool) -> list[str]:
             lines[-1] = longer
         else:
             lines.append(word)
-    return [_styled(line, "bold", colour) for line in lines if line]
+    return [_styled(line, style, colour) for line in lines if line]
 
 
 def _tables(report: Report, colour: bool, columns: int) -> list[list[str]]:
@@ -67,13 +68,18 @@ def _tables(report: Report, colour: bool, columns: int) -> list[list[str]]:
     comparison = compare(report)
     labels = comparison.labels
     label_width = max((width(label) for label in labels), default=0)
+    waiting: list[list[Column]] = []  # what stays together: a ratio and its models, if there's room
+    for group in comparison.groups:
+        fits = _table_width(label_width, group) <= columns
+        waiting += [group] if fits else [[column] for column in group]
     tables: list[list[str]] = []
-    waiting = list(comparison.columns)
     while waiting:
-        chosen = [waiting.pop(0)]
-        while waiting and _table_width(label_width, [*chosen, waiting[0]]) <= columns:
-            chosen.append(waiting.pop(0))
+        chosen = waiting.pop(0)
+        while waiting and _table_width(label_width, [*chosen, *waiting[0]]) <= columns:
+            chosen = [*chosen, *waiting.pop(0)]
         tables.append(_table(labels, label_width, chosen, colour))
+    if comparison.caption:
+        tables[-1] += _wrapped(comparison.caption, columns, "dim", colour)
     return tables
 
 
@@ -134,10 +140,10 @@ def _failure_lines(task: TaskReport, wrong: Failure, colour: bool) -> list[str]:
     """The error, the user's frames first, and where the whole of it can be read."""
     name = one_line(task.name, NAME_LIMIT)
     lines = [_styled(f"{name}: {wrong.summary}", task.status, colour)]
-    lines += [f"  {line}" for line in wrong.details[:FRAME_LINES]]
-    lines += [f"    {line}" for line in wrong.frames[:FRAME_LINES]]
-    if len(wrong.frames) > FRAME_LINES:
-        lines.append(f"    … {len(wrong.frames) - FRAME_LINES} more lines")
+    lines += [f"  {line}" for line in wrong.details[:DETAIL_LINES]]
+    if len(wrong.details) > DETAIL_LINES:
+        lines.append(f"  … {len(wrong.details) - DETAIL_LINES} more lines, which the log has")
+    lines += [f"    {line}" for line in wrong.frames]
     if wrong.hint:
         lines += [f"  hint  {wrong.hint}"]
     if wrong.log:

@@ -146,8 +146,18 @@ def test_what_a_task_says_of_its_failure_cannot_move_the_cursor() -> None:
     )
     text = line(state.tasks["a"], START_S + 1)
     assert text.isprintable()
-    assert "bad" in text
+    assert "ValueError: gone" in text and "bad" in text
     assert "second" not in text
+
+
+def test_a_task_that_did_not_finish_shows_no_accuracy() -> None:
+    points = [["test/accuracy", 5, 0.75], ["test/accuracy", None, 0.95]]
+    records = [
+        record("attempt_started", "a"),
+        record("metrics", "a", after_s=1, points=points),
+        record("task_ended", "a", after_s=2, status="cancelled", error=None),
+    ]
+    assert line(fold(records).tasks["a"], START_S + 2) == "cancelled  2.0 s"
 
 
 def test_more_tasks_than_rows_show_those_at_work_and_in_the_end_all() -> None:

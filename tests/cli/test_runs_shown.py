@@ -80,6 +80,32 @@ def test_runs_are_listed_the_newest_first(call: Call, storage: Path) -> None:
     assert call("list", "-n", "0").code == 2
 
 
+@pytest.mark.parametrize(
+    ("columns", "cells"), [(80, 5), (60, 4), (28, 3), (27, 2), (17, 2), (16, 1), (3, 1)]
+)
+def test_a_list_is_no_wider_than_the_terminal(
+    call: Call, storage: Path, monkeypatch: pytest.MonkeyPatch, columns: int, cells: int
+) -> None:
+    finished_run(storage, "a-run-1", "a", "b")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    out = call("list").out.rstrip("\n")
+    assert out.startswith("a-run-1") and (len(out) <= columns or out == "a-run-1")
+    assert len(out.split("  ")) == cells
+
+
+def test_the_report_is_no_wider_than_the_terminal(
+    call: Call, storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished_run(storage, "done", *(f"a-task-called-{number}" for number in range(9)))
+    for columns in (50, 120):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        table = [line for line in call("report").out.splitlines() if "accuracy  " in line]
+        widest = max(map(len, table))
+        assert columns - 20 < widest <= columns
+    monkeypatch.delenv("COLUMNS")
+    assert max(len(line) for line in call("report").out.splitlines()) <= 80
+
+
 def test_one_run_that_cannot_be_read_does_not_hide_the_others(call: Call, storage: Path) -> None:
     finished_run(storage, "good")
     corrupted_run(storage, "bad")

@@ -123,7 +123,8 @@ def failed_records(records: list[Record]) -> list[Record]:
         "type": "ValueError",
         "message": "expected 64 inputs, got 63\nin batch 4",
         "hint": "",
-        "frames": ["my/model.py:12, in forward", "    return self.head(x)"],
+        "frames": ["my/model.py:12 in forward: return self.head(x)"],
+        "user_frames": 1,
         "log": "teacher/1/log.txt",
     }
     return [

@@ -6,12 +6,13 @@ import dataclasses
 import math
 import re
 import warnings
+from itertools import pairwise
 from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from runner.model import Record
@@ -85,6 +86,38 @@ def test_odd_series_are_drawn_without_a_warning(points: list[tuple[int, float]])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         ElementTree.fromstring(curve(Panel(title="Loss", lines={"x": points}), name="a", title=""))
+
+
+def ticks(svg: str) -> list[str]:
+    """The words beside the vertical axis, from the bottom up."""
+    axis = svg[svg.index(">step</text>") :]
+    return re.findall(r"<text[^>]*>([^<]*)</text>", axis)
+
+
+@given(
+    some.floats(0.001, 1.0),
+    some.floats(0.0, 1.0),
+    some.sampled_from([1e-4, 1e-3, 0.01, 0.1, 1.0]),
+    some.booleans(),
+)
+@settings(max_examples=25, deadline=None)
+def test_every_tick_reads_as_what_it_is(a: float, b: float, spread: float, percent: bool) -> None:
+    values = [a, a + (b - a) * spread]
+    scale = 100 if percent else 1
+    panel = Panel(title="A", lines={"test": [*enumerate(values)]}, percent=percent)
+    words = ticks(curve(panel, name="a", title=""))
+    shown = [float(word.removesuffix(" %").replace("\u2212", "-")) / scale for word in words]
+    assert len(set(shown)) == len(shown) >= 2
+    gaps = [after - before for before, after in pairwise(shown)]
+    if not percent and max(values) / (min(values) or 1) > 50:
+        return  # drawn on a logarithmic scale
+    assert gaps == pytest.approx([gaps[0]] * len(gaps), rel=0.05)
+
+
+def test_a_small_change_of_accuracy_is_not_drawn_as_a_large_one() -> None:
+    panel = Panel(title="A", lines={"test": [(100, 0.37804), (200, 0.37855)]}, percent=True)
+    words = ticks(curve(panel, name="a", title=""))
+    assert words == ["37.50 %", "37.75 %", "38.00 %", "38.25 %"]
 
 
 def test_a_legend_is_escaped() -> None:

@@ -141,6 +141,7 @@ EVENTS = (
     "waiting",
     "heartbeat",
     "run_ended",
+    "fact",
 )
 
 
@@ -160,3 +161,35 @@ EVENTS = (
 def test_the_fold_is_total(stream: list[Record]) -> None:
     state: Any = observed(fold(stream, TASKS), driver_alive=False)
     assert {"teacher", "student"} <= set(state.tasks)
+
+
+def test_facts_join_the_environment_of_their_attempt() -> None:
+    state = fold(
+        [
+            record(0, "attempt_running", "a", 1, environment={"device": "cuda"}),
+            record(1, "fact", "a", 1, name="gpu", text="H100"),
+            record(2, "fact", "a", 2, name="gpu", text="L4"),
+        ]
+    )
+    first, second = state.tasks["a"].attempts
+    assert first.environment == {"device": "cuda", "gpu": "H100"}
+    assert second.environment == {"gpu": "L4"}
+
+
+def test_a_resumed_attempt_has_the_series_of_the_one_it_took_up() -> None:
+    def metrics(attempt: int, *points: list[object]) -> Record:
+        return Record(at_s=1.0, event="metrics", task="a", attempt=attempt,
+                      data={"points": list(points)})  # fmt: skip
+
+    state = fold(
+        [
+            metrics(1, ["train/loss", 5, 0.9], ["train/loss", 10, 0.8], ["train/loss", 15, 0.7]),
+            metrics(2, ["checkpoint/resumed_at_step", None, 10.0], ["train/loss", 15, 0.6]),
+            metrics(3, ["checkpoint/resumed_at_step", None, 15.0], ["train/loss", 20, 0.5]),
+        ]
+    )
+    assert state.tasks["a"].series() == {
+        "train/loss": [(5, 0.9), (10, 0.8), (15, 0.6), (20, 0.5)]
+    }
+    anew = fold([metrics(1, ["train/loss", 5, 0.9]), metrics(2, ["train/loss", 3, 0.4])])
+    assert anew.tasks["a"].series() == {"train/loss": [(3, 0.4)]}

@@ -8,11 +8,12 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from digits_run import record, summary
+from digits_run import STUDENT, planned_task, record, summary
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from runner.model import Record
+from runner.report.comparison import CAPTION
 from runner.report.html import to_html
 from runner.report.markdown import escaped, fenced, to_markdown
 from runner.report.summary import Report, summarise, to_json
@@ -98,7 +99,7 @@ def assert_harmless(page: Page) -> None:
         assert not name.startswith("on")
         assert name not in ("src", "action")
         if name == "href":
-            assert value.startswith("#")
+            assert value.startswith(("#", "./"))
     ids = [value for name, value in page.attributes if name == "id"]
     assert len(ids) == len(set(ids))
 
@@ -129,8 +130,10 @@ def test_the_page_of_a_failed_run(
     plan_document: dict[str, Any], failed_records: list[Record]
 ) -> None:
     page = parsed(to_html(summarise(plan_document, failed_records)))
-    assert page.text.count("my/model.py:12, in forward") == 1
+    assert page.text.count("my/model.py:12 in forward: return self.head(x)") == 1
     assert "Log: teacher/1/log.txt" in page.text
+    assert ("href", "./teacher/1/log.txt") in page.attributes
+    assert "Comparison" not in page.text and "Measurements" not in page.text
 
 
 def test_a_long_run_stays_a_small_page(
@@ -209,6 +212,36 @@ def test_a_wide_table_is_cut_into_several(
     assert max(width(line) for line in tables) <= 50
 
 
+def test_a_ratio_stays_beside_its_models_where_there_is_room(
+    plan_document: dict[str, Any], records: list[Record]
+) -> None:
+    plan_document["tasks"].append(planned_task("small", "distill", ["teacher"]))
+    stream = [
+        *records[:-1],
+        record(12.1, "attempt_started", "small", 1),
+        record(12.1, "metrics", "small", 1, points=summary(STUDENT)),
+        record(12.2, "task_ended", "small", status="finished", error=None),
+        record(12.3, "run_ended", status="finished"),
+    ]
+    text = to_terminal(summarise(plan_document, stream))
+    headings = [line.split() for line in text.splitlines() if " vs " in line]
+    assert headings == [
+        ["teacher", "student", "student", "vs", "teacher"],
+        ["teacher", "small", "small", "vs", "teacher"],
+    ]
+    assert text.count(CAPTION) == 1
+    assert max(width(line) for line in text.splitlines()) <= 80
+
+
+def test_the_table_says_how_its_ratios_were_measured(
+    plan_document: dict[str, Any], records: list[Record]
+) -> None:
+    report = summarise(plan_document, records)
+    assert CAPTION in to_terminal(report)
+    assert CAPTION in to_markdown(report)
+    assert parsed(to_html(report)).text.count(CAPTION) == 1
+
+
 def test_the_terminal_shows_the_error(
     plan_document: dict[str, Any], failed_records: list[Record]
 ) -> None:
@@ -216,8 +249,7 @@ def test_the_terminal_shows_the_error(
     assert text.endswith(
         "teacher: ValueError: expected 64 inputs, got 63\n"
         "  in batch 4\n"
-        "    my/model.py:12, in forward\n"
-        "        return self.head(x)\n"
+        "    my/model.py:12 in forward: return self.head(x)\n"
         "  log   teacher/1/log.txt\n"
     )
 
