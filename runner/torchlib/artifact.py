@@ -9,7 +9,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from runner.errors import TaskError
-from runner.torchlib.data.dataset import Dataset
+from runner.torchlib.data.dataset import Dataset, Preparation, Work, origin_of
+from runner.torchlib.data.origin import Origin, check_unseen
 from runner.torchlib.models import ModelSpec, build
 
 SCHEMA = 1
@@ -30,16 +31,28 @@ WEIGHTS = "model.safetensors"
 class LoadedModel:
     """A model out of a folder, in eval mode on the CPU, and what its inputs and outputs mean.
 
-    ``preprocessing`` is what the data it was trained on went through (see Dataset).
+    ``preprocessing`` is what the data it was trained on went through (see Dataset), ``trained_on``
+    tells which data that was.
     """
 
     model: nn.Module
     spec: ModelSpec
-    task: str
+    task: Work
     input_shape: tuple[int, ...]
     input_dtype: str
     classes: tuple[str, ...]
     preprocessing: Mapping[str, Any]
+    trained_on: Origin
+
+    @property
+    def preparation(self) -> Preparation:
+        """How data is made ready for this model."""
+        return Preparation(
+            task=self.task,
+            classes=self.classes,
+            preprocessing=self.preprocessing,
+            origin=self.trained_on,
+        )
 
 
 def save(folder: Path, model: nn.Module, *, spec: ModelSpec, dataset: Dataset) -> None:
@@ -57,6 +70,9 @@ def save(folder: Path, model: nn.Module, *, spec: ModelSpec, dataset: Dataset) -
         },
         "classes": list(dataset.classes),
         "preprocessing": dict(dataset.preprocessing),
+        "trained_on": {
+            key: value for key, value in asdict(origin_of(dataset)).items() if value is not None
+        },
     }
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -95,6 +111,7 @@ def load(folder: Path) -> LoadedModel:
             input_dtype=description["input"]["dtype"],
             classes=tuple(description["classes"]),
             preprocessing=description["preprocessing"],
+            trained_on=Origin(**description["trained_on"]),
         )
     except (KeyError, TypeError) as error:
         raise TaskError(
@@ -121,18 +138,26 @@ def load(folder: Path) -> LoadedModel:
 
 
 def check_data(loaded: LoadedModel, data: Dataset) -> None:
-    """Raises TaskError unless ``data`` has the inputs and the classes the model was made for."""
+    """Raises TaskError unless ``data`` is what the model was made for and holds out what is new.
+
+    It must have the inputs and the classes the model was made for; where it is the data that the
+    model was trained on, the same samples must be for training.
+    """
     for what, ours, theirs in (
         ("task", loaded.task, data.task),
         ("input shape", loaded.input_shape, data.input_shape),
         ("classes", loaded.classes, data.classes),
     ):
         if ours != theirs:
+            is_length = what == "input shape" and loaded.task == "language"
             raise TaskError(
                 f"the {loaded.spec} was made for data with {what} {_short(ours)}, "
                 f"this data has {what} {_short(theirs)}",
-                hint="name the data the model was trained on",
+                hint=f"write block_size: {loaded.input_shape[0]} in the new model's args"
+                if is_length
+                else "name data like that which the model was trained on",
             )
+    check_unseen(str(loaded.spec), loaded.trained_on, origin_of(data))
 
 
 def size_bytes(folder: Path) -> int:

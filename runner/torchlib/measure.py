@@ -116,8 +116,10 @@ def peak_memory_mb(device: str) -> float:
 def measure_artifact(folder: Path, data: Dataset, *, threads: int, device: str) -> list[Metric]:
     """Everything there is to measure of the model saved in ``folder``, loaded anew from there.
 
-    ``data`` is first standardised as the model's own was. Raises TaskError if the folder can't be
-    read, or ``data`` is not of the kind the model was made for.
+    ``data`` is first standardised as the model's own was. ``data/train_samples`` are those that the
+    model was trained on, as its folder says, ``data/test_samples`` those it is measured on. Raises
+    TaskError if the folder can't be read, ``data`` is not of the kind the model was made for, or
+    holds out what the model has seen.
     """
     loaded = load(folder)
     check_data(loaded, data)
@@ -126,6 +128,8 @@ def measure_artifact(folder: Path, data: Dataset, *, threads: int, device: str) 
     score = evaluate(model, data, device=device)
     speed = benchmark(model, data.test_inputs, threads=threads, device=device)
     values = {
+        "data/train_samples": loaded.trained_on.train_samples,
+        "data/test_samples": len(data.test_inputs),
         "test/loss": score.loss,
         "test/accuracy": score.accuracy,
         "size/model_mb": size_bytes(folder) / 1e6,

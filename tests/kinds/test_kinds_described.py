@@ -43,7 +43,13 @@ def test_parameters_say_their_types_and_defaults_in_words() -> None:
         "whole number",
         "optional",
     )
-    assert rows["optimizer.name"].type == "adamw | adam | sgd"
+    assert rows["optimizer.name"].type == "adamw | adam | sgd | adafactor | muon"
     assert rows["optimizer.betas"].default_text == "default [0.9, 0.999]"
     assert rows["teacher"].default_text == "required"
     assert rows["model"].type == "map"
+    assert rows["parallelism.strategy"].default_text == "default auto"
+    assert (rows["checkpoint"].type, rows["checkpoint"].default_text) == ("map", "optional")
+    assert rows["checkpoint.every_steps"].default_text == "required"
+    workers = {row.name: row for row in parameters(CommonSpec)}
+    assert workers["resources.num_workers"].type == "whole number or map"
+    assert workers["resources.num_workers.min"].type == "whole number"

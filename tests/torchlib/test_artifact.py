@@ -75,7 +75,7 @@ def test_tied_weights_are_kept_once_and_tied_again(tmp_path: Path, text: Dataset
     stored = load_file(tmp_path / "model/model.safetensors")
     assert sum("bytes" in name or "head" in name for name in stored) == 1
     loaded = load(tmp_path / "model").model
-    assert loaded.head.weight is loaded.bytes.weight
+    assert loaded.head.weight is loaded.embed.bytes.weight
 
 
 def test_a_factorys_model(tmp_path: Path, digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -172,8 +172,9 @@ def test_npz_colour_channels_are_standardised_one_by_one(tmp_path: Path) -> None
         ({"x": np.ones((3, 2))}, "holds x; it needs"),
         ({"x": np.ones((3, 2)), "y": np.ones(2)}, "2 labels for 3 samples"),
         ({"x": np.full((3, 2), np.nan), "y": np.arange(3)}, "sample 0: a value is missing"),
-        ({"x": np.array(["a", "b"]), "y": np.arange(2)}, "x is an array of <U1"),
-        ({"x": np.array([{}, {}]), "y": np.arange(2)}, "can't be read as npz"),
+        ({"x": np.array(["a", "b"]), "y": np.arange(2)}, "x is an array of text"),
+        ({"x": np.array([{}, {}]), "y": np.arange(2)}, "can't be read as npz: x: Object arrays"),
+        ({"x": np.ones((6, 2)), "y": np.array([b"a"] * 6)}, "y is an array of bytes"),
     ],
 )
 def test_faulty_npz(tmp_path: Path, arrays: dict[str, np.ndarray], message: str) -> None:
@@ -182,9 +183,17 @@ def test_faulty_npz(tmp_path: Path, arrays: dict[str, np.ndarray], message: str)
         data.load(path=str(tmp_path / "a.npz"))
 
 
-def test_npz_that_is_none(tmp_path: Path) -> None:
-    (tmp_path / "a.npz").write_bytes(b"PK\x03\x04 not really")
-    with pytest.raises(TaskError, match="can't be read as npz"):
+@pytest.mark.parametrize("content", [b"PK\x03\x04 not really", b"a,b\n1,2\n", b""])
+def test_npz_that_is_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(TaskError, match="can't be read as npz: it is not an archive"):
+        data.load(path=str(tmp_path / "a.npz"))
+
+
+def test_held_out_samples_that_are_those_for_training(tmp_path: Path) -> None:
+    x, y = np.arange(40.0).reshape(20, 2), np.arange(20) % 2
+    np.savez(tmp_path / "a.npz", x_train=x, y_train=y, x_test=x[::-1], y_test=y[::-1])
+    with pytest.raises(TaskError, match="are those for training over again"):
         data.load(path=str(tmp_path / "a.npz"))
 
 
@@ -280,7 +289,7 @@ def test_factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "import numpy as np\n"
         "def make(n):\n"
         "    x = np.arange(2.0 * n).reshape(n, 2)\n"
-        "    return x, np.arange(n) % 2, x, np.arange(n) % 2\n"
+        "    return x, np.arange(n) % 2, x + 1, np.arange(n) % 2\n"
         "def wrong(): return 3\n"
         "def beyond():\n"
         "    from dataclasses import replace\n"
@@ -335,8 +344,9 @@ def test_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_standardised_as_other_data(tmp_path: Path) -> None:
     x = np.random.RandomState(0).rand(20, 3)
     y = np.arange(20) % 2
-    np.savez(tmp_path / "one.npz", x_train=x, y_train=y, x_test=x, y_test=y)
-    np.savez(tmp_path / "two.npz", x_train=x * 5 + 2, y_train=y, x_test=x, y_test=y)
+    held_out = {"x_test": x[:9] + 1, "y_test": y[:9]}
+    np.savez(tmp_path / "one.npz", x_train=x, y_train=y, **held_out)
+    np.savez(tmp_path / "two.npz", x_train=x * 5 + 2, y_train=y, **held_out)
     one, two = (data.load(path=str(tmp_path / f"{name}.npz")) for name in ("one", "two"))
     assert two.standardised_as(two.preprocessing) is two
     # The held-out values of both files are the same numbers, and so they are again.

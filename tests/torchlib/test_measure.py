@@ -61,6 +61,15 @@ def test_scores_of_text_count_bytes(text: Dataset) -> None:
     assert score.accuracy == pytest.approx(accuracy, abs=1e-12)
 
 
+def test_bytes_reach_a_model_as_the_integers_that_embeddings_take(text: Dataset) -> None:
+    model = nn.Sequential(nn.Embedding(256, 4), nn.Linear(4, 256))
+    score = evaluate(model, text, device="cpu")
+    loss, accuracy = in_numpy(model, replace(text, test_inputs=text.test_inputs.long()))
+    assert score.loss == pytest.approx(loss, rel=1e-5)
+    assert score.accuracy == pytest.approx(accuracy, abs=1e-12)
+    benchmark(model, text.test_inputs, threads=1, device="cpu")
+
+
 def test_evaluation_leaves_the_model_as_it_was(digits: Dataset) -> None:
     model = make_model(digits, "convnet", channels=[4], hidden=0, dropout=0.5).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -137,6 +146,8 @@ def test_artifact_is_measured_as_it_lies_on_disk(tmp_path: Path, digits: Dataset
     metrics = measure_artifact(folder, digits, threads=1, device="cpu")
     values = {metric.name: metric.value for metric in metrics}
     assert list(values) == [
+        "data/train_samples",
+        "data/test_samples",
         "test/loss",
         "test/accuracy",
         "size/model_mb",
@@ -148,6 +159,7 @@ def test_artifact_is_measured_as_it_lies_on_disk(tmp_path: Path, digits: Dataset
     ]
     assert values["test/loss"] == pytest.approx(expected.loss, rel=1e-6)
     assert values["test/accuracy"] == expected.accuracy
+    assert (values["data/train_samples"], values["data/test_samples"]) == (1437, 360)
     assert values["size/parameters"] == 64 * 16 + 16 + 160 + 10
     assert values["size/model_mb"] == size_bytes(folder) / 1e6
     assert all(math.isfinite(value) and value > 0 for value in values.values())

@@ -5,16 +5,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from runner.builtin import DataName, Format, format_of
 from runner.errors import TaskError
-from runner.torchlib.data.dataset import Dataset, from_labelled
+from runner.torchlib.data.dataset import Dataset, Preparation, from_labelled, from_parts
 from runner.torchlib.factories import call
 
-__all__ = ["FORMATS", "NAMES", "Dataset", "load"]
+__all__ = ["FORMATS", "NAMES", "Dataset", "Preparation", "load"]
 
-NAMES = ("digits", "mnist5k", "stdlib")
-FORMATS = ("csv", "parquet", "npz", "images", "text")
+NAMES: tuple[str, ...] = get_args(DataName)
+FORMATS: tuple[str, ...] = get_args(Format)
 
 # One split of the data that comes with packages, whatever a task's seed: results on it compare.
 _PACKAGED_SPLIT_SEED = 0
@@ -28,9 +29,10 @@ def load(
     factory: str | None = None,
     args: Mapping[str, Any] | None = None,
     label: str | None = None,
-    test_fraction: float = 0.2,
+    test_fraction: float | None = None,
     seed: int = 0,
     block_size: int = 128,
+    like: Preparation | None = None,
 ) -> Dataset:
     """The data set that a spec's ``data`` names, by exactly one of ``name``, ``path``, ``factory``.
 
@@ -39,10 +41,17 @@ def load(
     factory  a function ``pkg.mod:fn``, called with ``args``, that returns a Dataset or the arrays
              (x_train, y_train, x_test, y_test)
 
-    ``label`` is a table's column of classes; ``test_fraction`` is held out where the data has no
-    split of its own, chosen by ``seed`` for tables, arrays and image folders, fixed for named data,
-    and the end of a text; ``block_size`` is the length of a text's sequences, in bytes. Raises
-    TaskError for whatever can't be read or does not make a data set.
+    ``label`` is a table's column of classes, by default the last; ``test_fraction`` is held out
+    where the data has no split of its own, chosen by ``seed`` for tables, arrays and image folders,
+    fixed for named data, and the end of a text; ``block_size`` is the length of a text's sequences,
+    in bytes.
+
+    With ``like``, the data is made ready for a model that exists already: its classes in its order,
+    its columns by name, its mean and deviation. By default, ``test_fraction`` is then that of the
+    model's own training where this is the data it was trained on, and otherwise 1.0: everything is
+    held out. Without ``like``, it is 0.2.
+
+    Raises TaskError for whatever can't be read or does not make a data set.
     """
     given = [value for value in (name, path, factory) if value is not None]
     if len(given) != 1:
@@ -53,9 +62,9 @@ def load(
     if factory is not None:
         from runner.torchlib.data.arrays import from_factory
 
-        return from_factory(factory, args)
+        return from_factory(factory, args, like)
     if name is not None:
-        return _named(name, args, test_fraction=test_fraction, block_size=block_size)
+        return _named(name, args, test_fraction=test_fraction, block_size=block_size, like=like)
     if args:
         raise TaskError("data by path takes no args", hint="args are for a factory or for stdlib")
     file = Path(str(path))
@@ -67,28 +76,41 @@ def load(
     if format == "text":
         from runner.torchlib.data.text import from_text, read_text
 
-        return from_text(read_text(file), block_size=block_size, test_fraction=test_fraction)
+        return from_text(
+            read_text(file), block_size=block_size, test_fraction=test_fraction, like=like
+        )
     if format == "npz":
         from runner.torchlib.data.arrays import read_npz
 
-        return read_npz(file, test_fraction=test_fraction, seed=seed)
+        return read_npz(file, test_fraction=test_fraction, seed=seed, like=like)
     if format == "images":
-        from runner.torchlib.data.images import read_images
+        from runner.torchlib.data.images import parts, read_images
 
-        return from_labelled(read_images(file), test_fraction=test_fraction, seed=seed)
-    from runner.torchlib.data.tables import read_table
+        both = parts(file)
+        if both is not None:
+            return from_parts(read_images(both[0]), read_images(both[1]), like=like)
+        rows = read_images(file)
+    else:
+        from runner.torchlib.data.tables import read_table
 
-    rows, features = read_table(file, format=format, label=label)
-    return from_labelled(rows, test_fraction=test_fraction, seed=seed, feature_names=features)
+        rows = read_table(file, format=format, label=label, like=like.preprocessing if like else {})
+    return from_labelled(rows, test_fraction=test_fraction, seed=seed, like=like)
 
 
-def _named(name: str, args: Mapping[str, Any], *, test_fraction: float, block_size: int) -> Dataset:
+def _named(
+    name: str,
+    args: Mapping[str, Any],
+    *,
+    test_fraction: float | None,
+    block_size: int,
+    like: Preparation | None,
+) -> Dataset:
     from runner.torchlib.data.packaged import digits, mnist5k
     from runner.torchlib.data.text import from_text, stdlib
 
     if name == "stdlib":
         text = call("data stdlib", stdlib, args)
-        return from_text(text, block_size=block_size, test_fraction=test_fraction)
+        return from_text(text, block_size=block_size, test_fraction=test_fraction, like=like)
     images = {"digits": digits, "mnist5k": mnist5k}
     if name not in images:
         near = difflib.get_close_matches(name, NAMES, n=1)
@@ -97,25 +119,23 @@ def _named(name: str, args: Mapping[str, Any], *, test_fraction: float, block_si
             hint=f"did you mean '{near[0]}'?" if near else "or give a path, or a factory",
         )
     labelled = call(f"data {name}", images[name], args)
-    return from_labelled(labelled, test_fraction=test_fraction, seed=_PACKAGED_SPLIT_SEED)
+    return from_labelled(
+        labelled, test_fraction=test_fraction, seed=_PACKAGED_SPLIT_SEED, like=like
+    )
 
 
 def _format(path: Path) -> str:
     if path.is_dir():
-        from runner.torchlib.data.images import image_files
+        from runner.torchlib.data.images import check_layout, image_files, parts
 
-        return "images" if image_files(path) else "text"
-    suffixes = {
-        ".csv": "csv",
-        ".parquet": "parquet",
-        ".npz": "npz",
-        ".txt": "text",
-        ".md": "text",
-        ".py": "text",
-    }
-    if path.suffix.lower() not in suffixes:
+        if parts(path) is not None or image_files(path):
+            return "images"
+        check_layout(path)
+        return "text"
+    format = format_of(path.name)
+    if format is None:
         raise TaskError(
             f"can't tell what {path.name} holds by its suffix",
             hint=f"say so with `format`: {', '.join(FORMATS)}",
         )
-    return suffixes[path.suffix.lower()]
+    return format

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from runner.errors import TaskError
+from runner.torchlib.data.classes import Array
 from runner.torchlib.data.dataset import (
-    Array,
     Dataset,
     Labelled,
-    classes_of,
-    from_arrays,
+    Preparation,
     from_labelled,
+    from_parts,
 )
 from runner.torchlib.factories import call, resolve
 
@@ -24,58 +24,66 @@ _SPLIT = ("x_train", "y_train", "x_test", "y_test")
 _WHOLE = ("x", "y")
 
 
-def read_npz(path: Path, *, test_fraction: float, seed: int) -> Dataset:
+def read_npz(
+    path: Path, *, test_fraction: float | None, seed: int, like: Preparation | None
+) -> Dataset:
     """A data set out of the arrays x_train, y_train, x_test, y_test, or x and y, which are split.
 
     Inputs are (samples, features), (samples, height, width), or images with one or three channels
     either before or after height and width. Raises TaskError if arrays are missing, don't fit each
     other, are no numbers, or are pickled.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as error:
-        raise TaskError(
-            f"{path} can't be read as npz: {error}",
-            hint="write it with numpy.savez, from arrays of numbers",
-        ) from error
+    source = str(path)
+    arrays = _read(path)
     if all(name in arrays for name in _SPLIT):
-        return from_split(*(arrays[name] for name in _SPLIT), source=str(path))
+        return from_split(*(arrays[name] for name in _SPLIT), source=source, like=like)
     if all(name in arrays for name in _WHOLE):
-        inputs = _inputs(arrays["x"], "x", str(path))
-        labels = _labels(arrays["y"], "y", inputs, str(path))
-        return from_labelled(
-            Labelled(inputs=inputs, labels=labels), test_fraction=test_fraction, seed=seed
-        )
+        whole = _labelled(arrays["x"], arrays["y"], ("x", "y"), source)
+        return from_labelled(whole, test_fraction=test_fraction, seed=seed, like=like)
     raise TaskError(
         f"{path} holds {', '.join(arrays) or 'nothing'}; "
         f"it needs {', '.join(_SPLIT)}, or {' and '.join(_WHOLE)}"
     )
 
 
-def from_split(x_train: Any, y_train: Any, x_test: Any, y_test: Any, *, source: str) -> Dataset:
-    """A data set out of arrays that are split already; ``source`` names them in messages."""
-    train = _inputs(x_train, "x_train", source)
-    test = _inputs(x_test, "x_test", source)
-    if train.shape[1:] != test.shape[1:]:
+def _read(path: Path) -> dict[str, Array]:
+    # Told apart here, as NumPy takes any other file for pickled data, and says so.
+    if not zipfile.is_zipfile(path):
         raise TaskError(
-            f"{source}: samples of x_train have shape {train.shape[1:]}, "
-            f"those of x_test {test.shape[1:]}"
+            f"{path} can't be read as npz: it is not an archive of arrays",
+            hint="write it with numpy.savez, or say with `format` what it is",
         )
-    train_labels = _labels(y_train, "y_train", train, source)
-    test_labels = _labels(y_test, "y_test", test, source)
-    # Together, so that both sides number the classes alike.
-    classes, targets = classes_of(np.concatenate([train_labels, test_labels]))
-    return from_arrays(
-        train,
-        targets[: len(train)],
-        test,
-        targets[len(train) :],
-        classes=classes,
-    )
+    arrays = {}
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            for name in archive.files:
+                try:
+                    arrays[name] = archive[name]
+                except ValueError as error:
+                    raise TaskError(
+                        f"{path} can't be read as npz: {name}: {error}",
+                        hint="arrays of Python objects are pickled, and unpickling runs code: "
+                        "convert it before numpy.savez, with .astype(float), or .astype(str) for "
+                        "labels",
+                    ) from error
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise TaskError(
+            f"{path} can't be read as npz: {error}",
+            hint="write it with numpy.savez, from arrays of numbers",
+        ) from error
+    return arrays
 
 
-def from_factory(factory: str, args: Mapping[str, Any]) -> Dataset:
+def from_split(
+    x_train: Any, y_train: Any, x_test: Any, y_test: Any, *, source: str, like: Preparation | None
+) -> Dataset:
+    """A data set out of arrays that are split already; ``source`` names them in messages."""
+    train = _labelled(x_train, y_train, ("x_train", "y_train"), source)
+    test = _labelled(x_test, y_test, ("x_test", "y_test"), source)
+    return from_parts(train, test, like=like)
+
+
+def from_factory(factory: str, args: Mapping[str, Any], like: Preparation | None) -> Dataset:
     """What the user's function ``pkg.mod:fn`` returns for ``args``: a Dataset, or four arrays.
 
     The arrays are x_train, y_train, x_test and y_test, as ``read_npz`` takes them.
@@ -85,7 +93,7 @@ def from_factory(factory: str, args: Mapping[str, Any]) -> Dataset:
         _check_dataset(result, factory)
         return result
     if isinstance(result, tuple) and len(result) == 4:
-        return from_split(*result, source=factory)
+        return from_split(*result, source=factory, like=like)
     raise TaskError(
         f"{factory} returned a {type(result).__name__}",
         hint="return a runner.torchlib.data.Dataset or (x_train, y_train, x_test, y_test)",
@@ -113,11 +121,16 @@ def _check_dataset(data: Dataset, source: str) -> None:
             )
 
 
+def _labelled(inputs: Any, labels: Any, names: tuple[str, str], source: str) -> Labelled:
+    samples = _inputs(inputs, names[0], source)
+    return Labelled(inputs=samples, labels=_labels(labels, names[1], samples, source))
+
+
 def _inputs(values: Any, name: str, source: str) -> Array:
     array = np.asarray(values)
     if array.dtype.kind not in "iufb" or array.ndim not in (2, 3, 4) or not array.size:
         raise TaskError(
-            f"{source}: {name} is an array of {array.dtype} and shape {array.shape}; inputs are "
+            f"{source}: {name} is an array of {_dtype(array)} and shape {array.shape}; inputs are "
             "numbers of shape (samples, features) or (samples, height, width) or with channels"
         )
     if not np.isfinite(array).all():
@@ -136,9 +149,14 @@ def _labels(values: Any, name: str, inputs: Array, source: str) -> Array:
         array = array[:, 0]
     if array.ndim != 1 or array.dtype.kind not in "iufbU":
         raise TaskError(
-            f"{source}: {name} is an array of {array.dtype} and shape {array.shape}; labels are "
+            f"{source}: {name} is an array of {_dtype(array)} and shape {array.shape}; labels are "
             "numbers or texts of shape (samples,)"
         )
     if len(array) != len(inputs):
         raise TaskError(f"{source}: {name} has {len(array)} labels for {len(inputs)} samples")
     return array
+
+
+def _dtype(array: Array) -> str:
+    words = {"U": "text", "S": "bytes", "O": "Python objects"}
+    return words.get(array.dtype.kind, str(array.dtype))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -13,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from runner.errors import TaskError
+from runner.torchlib.data.classes import Array, check_trained, classes_of, split
+from runner.torchlib.data.origin import Origin, digests, fingerprint, origin_of_rows
 
-Array = NDArray[Any]
 Work = Literal["classification", "language"]
 
 
@@ -26,6 +26,7 @@ class Dataset:
     shape (samples,), indices into ``classes``. For language, both are uint8 of shape (samples,
     block_size): targets are the inputs moved on by one byte, and the classes are the 256 bytes.
     ``preprocessing`` is what was done to the raw values, as JSON, so that others can repeat it.
+    ``origin`` tells which samples these are; a data set made by hand may leave it to ``origin_of``.
     """
 
     train_inputs: Tensor
@@ -36,6 +37,7 @@ class Dataset:
     classes: tuple[str, ...]
     task: Work
     preprocessing: Mapping[str, Any]
+    origin: Origin | None = None
 
     def standardised_as(self, preprocessing: Mapping[str, Any]) -> Dataset:
         """This data as a model needs it that was trained on data with ``preprocessing``.
@@ -64,48 +66,144 @@ class Dataset:
         )
 
 
+def origin_of(data: Dataset) -> Origin:
+    """Which samples ``data`` holds: as its source says, else told by its tensors."""
+    if data.origin is not None:
+        return data.origin
+    parts = []
+    for inputs, targets in (
+        (data.train_inputs, data.train_targets),
+        (data.test_inputs, data.test_targets),
+    ):
+        values = [part.reshape(len(part), -1).double() for part in (inputs, targets)]
+        rows = torch.cat(values, dim=1).numpy()
+        parts.append(digests(rows, np.zeros(len(rows), dtype=np.int64), [""]))
+    return origin_of_rows(*parts)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Preparation:
+    """What a model was made for, so that other data can be made ready for it in the same way."""
+
+    task: Work
+    classes: tuple[str, ...]
+    preprocessing: Mapping[str, Any]
+    origin: Origin
+
+    def check_task(self, task: Work) -> None:
+        """Raises TaskError unless data of this ``task`` is what the model was made for."""
+        if task != self.task:
+            raise TaskError(
+                f"the model was made for {self.task}, and this data is for {task}",
+                hint="name data like that which the model was trained on",
+            )
+
+    def fraction(self, samples: str) -> float:
+        """The share to hold out where none is asked for: as at training on that data, else all."""
+        same = samples == self.origin.samples
+        return (self.origin.test_fraction if same else None) or 1.0
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Labelled:
-    """Raw samples and their labels, before any split: what a source of data reads."""
+    """Raw samples and their labels, before any split: what a source of data reads.
+
+    ``features`` and ``label`` are the columns' names, where the data is a table.
+    """
 
     inputs: Array
     labels: Array
+    features: tuple[str, ...] | None = None
+    label: str | None = None
+
+
+TEST_FRACTION = 0.2
 
 
 def from_labelled(
-    data: Labelled,
-    *,
-    test_fraction: float,
-    seed: int,
-    feature_names: list[str] | None = None,
+    data: Labelled, *, test_fraction: float | None, seed: int, like: Preparation | None
 ) -> Dataset:
     """A classification data set out of samples that have no split of their own.
 
     Of the samples, ``test_fraction`` (rounded up) are held out: of each class its share, chosen by
-    a permutation that depends on ``seed`` alone.
+    a permutation that depends on ``seed`` alone. See ``load`` for ``like``, and for what is held
+    out without ``test_fraction``.
     """
-    classes, targets = classes_of(data.labels)
+    if like is not None:
+        like.check_task("classification")
+    classes, targets = classes_of(data.labels, like.classes if like else None)
+    # Columns by name, so that a file whose columns were moved is still the same data.
+    moved = None if data.features is None else np.argsort(np.array(data.features))
+    rows = digests(data.inputs if moved is None else data.inputs[:, moved], targets, classes)
+    if test_fraction is None:
+        test_fraction = like.fraction(fingerprint(rows)) if like else TEST_FRACTION
     train, test = split(targets, test_fraction=test_fraction, seed=seed)
-    return from_arrays(
+    if like is None:
+        check_trained(targets[train], targets[test], classes)
+    return _standardised(
+        data,
         data.inputs[train],
         targets[train],
         data.inputs[test],
         targets[test],
         classes=classes,
-        feature_names=feature_names,
+        like=like,
+        origin=origin_of_rows(
+            [rows[index] for index in train],
+            [rows[index] for index in test],
+            test_fraction=test_fraction,
+            seed=seed,
+        ),
     )
 
 
-def from_arrays(
+def from_parts(train: Labelled, test: Labelled, *, like: Preparation | None) -> Dataset:
+    """A classification data set out of samples that are split already."""
+    if like is not None:
+        like.check_task("classification")
+    if train.inputs.shape[1:] != test.inputs.shape[1:]:
+        raise TaskError(
+            f"samples for training have shape {train.inputs.shape[1:]}, "
+            f"those held out {test.inputs.shape[1:]}"
+        )
+    # Together, so that both sides number the classes alike.
+    labels = np.concatenate([train.labels, test.labels])
+    classes, targets = classes_of(labels, like.classes if like else None)
+    train_targets, test_targets = np.split(targets, [len(train.labels)])
+    origin = origin_of_rows(
+        digests(train.inputs, train_targets, classes), digests(test.inputs, test_targets, classes)
+    )
+    if like is None:
+        check_trained(train_targets, test_targets, classes)
+        if origin.train == origin.test:
+            raise TaskError(
+                "the samples held out are those for training over again",
+                hint="hold out samples that are not trained on",
+            )
+    return _standardised(
+        train,
+        train.inputs,
+        train_targets,
+        test.inputs,
+        test_targets,
+        classes=classes,
+        like=like,
+        origin=origin,
+    )
+
+
+def _standardised(
+    data: Labelled,
     train_inputs: Array,
-    train_targets: Array,
+    train_targets: NDArray[np.int64],
     test_inputs: Array,
-    test_targets: Array,
+    test_targets: NDArray[np.int64],
     *,
     classes: tuple[str, ...],
-    feature_names: list[str] | None = None,
+    like: Preparation | None,
+    origin: Origin,
 ) -> Dataset:
-    """A classification data set, standardised with the mean and deviation of its training part.
+    """A data set standardised with the mean and deviation of its training part, or of ``like``.
 
     Inputs are (samples, features), standardised feature by feature, or (samples, channels, height,
     width), standardised channel by channel; any other shape is standardised as a whole. What does
@@ -114,76 +212,43 @@ def from_arrays(
     train = np.asarray(train_inputs, dtype=np.float32)
     test = np.asarray(test_inputs, dtype=np.float32)
     axes = {2: (0,), 4: (0, 2, 3)}.get(train.ndim, tuple(range(train.ndim)))
-    # Float64 for the statistics alone: float32 sums of a few million pixels lose digits.
-    mean = train.mean(axis=axes, dtype=np.float64, keepdims=True)
-    deviation = train.std(axis=axes, dtype=np.float64, keepdims=True)
-    deviation[deviation == 0.0] = 1.0
+    preprocessing: Mapping[str, Any]
+    if like is None:
+        # Float64 for the statistics alone: float32 sums of a few million pixels lose digits.
+        mean = train.mean(axis=axes, dtype=np.float64, keepdims=True)
+        deviation = train.std(axis=axes, dtype=np.float64, keepdims=True)
+        deviation[deviation == 0.0] = 1.0
+        preprocessing = {"mean": mean.ravel().tolist(), "std": deviation.ravel().tolist()}
+        if data.features is not None:
+            preprocessing |= {"features": list(data.features), "label": data.label}
+    else:
+        preprocessing = like.preprocessing
+        shape = [1 if axis in axes else size for axis, size in enumerate(train.shape)]
+        mean, deviation = (_scale(preprocessing[key], shape) for key in ("mean", "std"))
     train = ((train - mean) / deviation).astype(np.float32)
     test = ((test - mean) / deviation).astype(np.float32)
-    preprocessing: dict[str, Any] = {
-        "mean": mean.ravel().tolist(),
-        "std": deviation.ravel().tolist(),
-    }
-    if feature_names is not None:
-        preprocessing["features"] = feature_names
     return Dataset(
         train_inputs=torch.from_numpy(train),
-        train_targets=torch.from_numpy(np.asarray(train_targets, dtype=np.int64)),
+        train_targets=torch.from_numpy(train_targets),
         test_inputs=torch.from_numpy(test),
-        test_targets=torch.from_numpy(np.asarray(test_targets, dtype=np.int64)),
+        test_targets=torch.from_numpy(test_targets),
         input_shape=tuple(train.shape[1:]),
         classes=classes,
         task="classification",
         preprocessing=preprocessing,
+        origin=origin,
     )
 
 
-def classes_of(labels: Array) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    """The classes that occur, sorted (numbers by value), and each sample's index into them.
-
-    Raises TaskError for labels that are no classes: fractional numbers, or only one class.
-    """
-    if labels.dtype.kind == "f":
-        if not np.all(labels == np.floor(labels)):
-            raise TaskError(
-                "the labels are fractional numbers, and only classification is known",
-                hint="name the column of classes with `label`",
-            )
-        labels = labels.astype(np.int64)
-    found, targets = np.unique(labels, return_inverse=True)
-    if len(found) < 2:
-        raise TaskError(f"a classification needs at least two classes, the data has {len(found)}")
-    return tuple(str(value) for value in found.tolist()), targets.astype(np.int64)
-
-
-def split(
-    targets: NDArray[np.int64], *, test_fraction: float, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Indices of the training and of the held-out samples, each in rising order.
-
-    ``ceil(samples * test_fraction)`` are held out, as in scikit-learn; what the classes' shares
-    lack to that after rounding down goes to those with the largest remainders. Raises TaskError if
-    either part would be empty.
-    """
-    # RandomState and not default_rng: its stream is frozen for good (NEP 19), and a split that
-    # moved with numpy's version would make old and new results incomparable.
-    order = np.random.RandomState(seed).permutation(len(targets))
-    total = math.ceil(len(targets) * test_fraction)
-    sizes = np.bincount(targets)
-    shares, remainders = np.divmod(sizes * total, len(targets))
-    lacking = total - int(shares.sum())
-    shares[np.argsort(-remainders, kind="stable")[:lacking]] += 1
-    held_out = np.zeros(len(targets), dtype=bool)
-    for index, share in enumerate(shares):
-        held_out[order[targets[order] == index][:share]] = True
-    train, test = np.flatnonzero(~held_out), np.flatnonzero(held_out)
-    if not len(train) or not len(test):
+def _scale(values: list[float], shape: list[int]) -> NDArray[np.float64]:
+    scale = np.array(values, dtype=np.float64)
+    if scale.size != np.prod(shape):
         raise TaskError(
-            f"{len(targets)} samples with test_fraction {test_fraction:g} leave {len(train)} for "
-            f"training and {len(test)} held out",
-            hint="give more samples, or another test_fraction",
+            f"the model was made for samples of {scale.size} features or channels, "
+            f"these have {np.prod(shape)}",
+            hint="name data like that which the model was trained on",
         )
-    return train, test
+    return scale.reshape(shape)
 
 
 def _pop_scale(preprocessing: dict[str, Any]) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Folders of images, one folder a class: ``data/<class>/*.png``."""
+"""Folders of images, one folder a class: ``data/<class>/*.png``, or such folders in parts."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from runner.errors import TaskError
-from runner.torchlib.data.dataset import Array, Labelled
+from runner.torchlib.data.classes import Array
+from runner.torchlib.data.dataset import Labelled
 from runner.torchlib.data.extras import need
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
+
+# What people call the folder of training images, and that of held-out ones.
+_TRAIN = "train"
+_HELD_OUT = ("test", "val", "valid", "validation")
 
 # Pillow would clip these to 8 bits without a word.
 _DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
@@ -18,13 +23,42 @@ _DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 
 def image_files(folder: Path) -> list[tuple[str, Path]]:
     """The images in the folders of ``folder``, sorted: (class, file). Hidden files don't count."""
-    return [
-        (child.name, file)
-        for child in sorted(folder.iterdir())
-        if child.is_dir() and not child.name.startswith(".")
-        for file in sorted(child.iterdir())
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
-    ]
+    return [(child.name, file) for child in _folders(folder) for file in _images(child)]
+
+
+def parts(folder: Path) -> tuple[Path, Path] | None:
+    """The folders of training and of held-out images, where ``folder`` has such; None if not.
+
+    That is so if it has a folder ``train`` and one other, called test, val, valid or validation.
+    Raises TaskError if it has more than those two, or images lie in them without a class.
+    """
+    named = {child.name.lower(): child for child in _folders(folder)}
+    held_out = [named[name] for name in _HELD_OUT if name in named]
+    if _TRAIN not in named or not held_out:
+        return None
+    if len(named) > 2:
+        raise TaskError(
+            f"{folder} has the folders {', '.join(sorted(child.name for child in named.values()))}",
+            hint=f"expected {_TRAIN} and one of {', '.join(_HELD_OUT)}; or name one of them as the "
+            "path, and evaluate on another",
+        )
+    both = named[_TRAIN], held_out[0]
+    for part in both:
+        if not image_files(part) and _images(part):
+            raise TaskError(f"the images of {part} are without classes", hint=_expected(part))
+    return both if any(image_files(part) for part in both) else None
+
+
+def check_layout(folder: Path) -> None:
+    """Raises TaskError if images lie in ``folder``, but not each in the folder of its class."""
+    if image_files(folder):
+        return
+    stray = next((file for file in sorted(folder.rglob("*")) if _is_image(file)), None)
+    if stray is not None:
+        raise TaskError(
+            f"the images of {folder} are not in folders of their classes, such as {stray}",
+            hint=f"{_expected(folder)}; `format: text` takes the text files beside them",
+        )
 
 
 def read_images(folder: Path) -> Labelled:
@@ -37,12 +71,10 @@ def read_images(folder: Path) -> Labelled:
     need("PIL", package="pillow", extra="files", what="a folder of images")
     from PIL import Image, UnidentifiedImageError
 
+    check_layout(folder)
     files = image_files(folder)
     if not files:
-        raise TaskError(
-            f"{folder} has no images",
-            hint="put them into one folder a class: <class>/*.png or *.jpg",
-        )
+        raise TaskError(f"{folder} has no images", hint=_expected(folder))
     images: list[Array] = []
     size: tuple[int, int] | None = None
     for _, file in files:
@@ -70,3 +102,23 @@ def read_images(folder: Path) -> Labelled:
     # A grey file among coloured ones is the same picture with three equal channels.
     coloured = [image if image.ndim == 3 else np.stack([image] * 3, axis=-1) for image in images]
     return Labelled(inputs=np.moveaxis(np.stack(coloured), -1, 1), labels=labels)
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [
+        child
+        for child in sorted(folder.iterdir())
+        if child.is_dir() and not child.name.startswith(".")
+    ]
+
+
+def _images(folder: Path) -> list[Path]:
+    return [file for file in sorted(folder.iterdir()) if _is_image(file)]
+
+
+def _is_image(file: Path) -> bool:
+    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+
+
+def _expected(folder: Path) -> str:
+    return f"expected one folder a class: {folder.name}/<class>/*.png or *.jpg"

@@ -2,62 +2,138 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from runner.errors import TaskError
-from runner.torchlib.data.dataset import Array, Labelled
+from runner.torchlib.data.classes import Array
+from runner.torchlib.data.dataset import Labelled
 from runner.torchlib.data.extras import need
 
 if TYPE_CHECKING:
     import pyarrow
 
 
-def read_table(path: Path, *, format: str, label: str | None) -> tuple[Labelled, list[str]]:
-    """The samples of a table, one a row, and the names of their features.
+def read_table(path: Path, *, format: str, label: str | None, like: Mapping[str, Any]) -> Labelled:
+    """The samples of a table, one a row.
 
-    ``format`` is csv (with a line of names) or parquet; ``label`` is the column of classes, by
-    default the last. Raises TaskError, naming column and row (from 1, without the line of names),
-    for a value that is missing or is no number, and if there is no such column.
+    ``format`` is csv (in UTF-8, with a line of names, separated by commas, semicolons or tabs) or
+    parquet; ``label`` is the column of classes, by default the last. ``like`` is the preprocessing
+    of a model that the table is read for: its columns are taken by name, in its order, and its
+    label column is the default. Raises TaskError, naming column and row (from 1, without the line
+    of names), for a value that is missing or is no number, and for columns that are not as asked.
     """
     need("pyarrow", package="pyarrow", extra="files", what=f"a table in {format}")
     import pyarrow as pa
 
     try:
-        table = _read(path, format)
+        table = _read_csv(path) if format == "csv" else _read_parquet(path)
     except (pa.ArrowException, OSError) as error:
         raise TaskError(f"{path} can't be read as {format}: {error}") from error
     names = table.column_names
+    if format == "csv":
+        _check_names(path, table)
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise TaskError(f"{path} has two columns named '{twice}'", hint="rename one")
     if len(names) < 2 or not table.num_rows:
         raise TaskError(
             f"{path} has {table.num_rows} rows of {len(names)} columns; it needs rows, a column of "
-            "labels and at least one of features"
+            "labels and at least one of features",
+            hint="columns are separated by commas, semicolons or tabs" if format == "csv" else "",
         )
-    label = names[-1] if label is None else label
+    label = label or like.get("label") or names[-1]
     if label not in names:
         raise TaskError(
             f"{path} has no column '{label}' for the labels", hint=f"there are: {', '.join(names)}"
         )
     features = [name for name in names if name != label]
+    if "features" in like:
+        _check_features(path, features, like["features"])
+        features = list(like["features"])
     inputs = np.empty((table.num_rows, len(features)), dtype=np.float32)
     for index, name in enumerate(features):
         inputs[:, index] = _numbers(path, name, table.column(name))
-    return Labelled(inputs=inputs, labels=_labels(path, label, table.column(label))), features
+    return Labelled(
+        inputs=inputs,
+        labels=_labels(path, label, table.column(label)),
+        features=tuple(features),
+        label=label,
+    )
 
 
-def _read(path: Path, format: str) -> pyarrow.Table:
-    if format == "csv":
-        from pyarrow import csv
-
-        return csv.read_csv(path)
+def _read_parquet(path: Path) -> pyarrow.Table:
     from pyarrow import parquet
 
     return parquet.read_table(path)
+
+
+def _read_csv(path: Path) -> pyarrow.Table:
+    import pyarrow as pa
+    from pyarrow import csv
+
+    content = path.read_bytes()
+    _check_utf8(path, content)
+    header = re.sub(rb'"[^"]*"', b"", content.partition(b"\n")[0])
+    found = next((mark for mark in (b",", b";", b"\t") if mark in header), b",")
+    return csv.read_csv(
+        pa.BufferReader(content), parse_options=csv.ParseOptions(delimiter=found.decode())
+    )
+
+
+def _check_utf8(path: Path, content: bytes) -> None:
+    # Guessing another encoding would turn some letters into others without a word.
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        what = f"byte 0x{content[error.start]:02x} in line {line} is none of UTF-8"
+        likely = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "windows-1252"
+        raise TaskError(
+            f"{path} is not in UTF-8: {what}",
+            hint="save it as UTF-8; if it was written on Windows: "
+            f"iconv -f {likely} -t utf-8 {path.name}",
+        ) from error
+
+
+def _check_names(path: Path, table: pyarrow.Table) -> None:
+    """Raises TaskError if the first line holds values and no names.
+
+    It does if it is all numbers, unless they count up, or all but one, which stands again below.
+    """
+    names = table.column_names
+    counts = [[str(start + index) for index in range(len(names) - 1)] for start in (0, 1)]
+    words = [index for index, name in enumerate(names) if not _is_number(name)]
+    is_values = not words and names[:-1] not in counts
+    if len(words) == 1 and len(names) > 1:
+        is_values = names[words[0]] in table.column(words[0]).to_pylist()
+    if is_values:
+        raise TaskError(
+            f"the first line of {path} holds values and not the columns' names: "
+            f"{', '.join(names[:6])}{', ...' if len(names) > 6 else ''}",
+            hint="add a line of names above it, such as width,height,label",
+        )
+
+
+def _check_features(path: Path, features: list[str], expected: list[str]) -> None:
+    missing = [name for name in expected if name not in features]
+    more = [name for name in features if name not in expected]
+    faults = [
+        f"{what} {', '.join(columns[:8])}{', ...' if len(columns) > 8 else ''}"
+        for what, columns in (("lacks", missing), ("has besides", more))
+        if columns
+    ]
+    if faults:
+        raise TaskError(
+            f"{path} does not have the {len(expected)} columns that the model was trained on: "
+            f"it {' and '.join(faults)}",
+            hint="name its columns as at training (their order does not matter), drop others, and "
+            "name the column of classes with `label` if that is called otherwise",
+        )
 
 
 def _numbers(path: Path, name: str, column: pyarrow.ChunkedArray) -> Array:

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 from runner.errors import TaskError
-from runner.torchlib.data.dataset import Dataset
+from runner.torchlib.data.dataset import TEST_FRACTION, Dataset, Preparation
+from runner.torchlib.data.origin import Origin, fingerprint, fingerprint_of_text
 
 # What is taken out of a folder; a file that is named itself may be of any sort.
 _SUFFIXES = (".txt", ".md", ".rst", ".py", ".json", ".csv", ".html", ".c", ".h", ".cpp", ".rs")
@@ -27,7 +28,10 @@ def read_text(path: Path) -> bytes:
         and not any(part.startswith(".") for part in file.relative_to(path).parts)
     )
     if not files:
-        raise TaskError(f"{path} has no text files", hint=f"looked for {' '.join(_SUFFIXES)}")
+        raise TaskError(
+            f"{path} has neither text files nor images in folders of their classes",
+            hint=f"expected {path.name}/<class>/*.png, or text in {' '.join(_SUFFIXES)}",
+        )
     return b"\n".join(file.read_bytes() for file in files)
 
 
@@ -51,19 +55,31 @@ def stdlib(*, bytes: int = 2_000_000) -> builtins.bytes:
     )
 
 
-def from_text(text: bytes, *, block_size: int, test_fraction: float) -> Dataset:
+def from_text(
+    text: bytes,
+    *,
+    block_size: int,
+    test_fraction: float | None = None,
+    like: Preparation | None = None,
+) -> Dataset:
     """Blocks of ``block_size`` bytes that don't overlap, each with the bytes that follow its own.
 
     The last ``test_fraction`` of the text is held out: blocks drawn from all over would be
-    surrounded by what was trained on. Raises TaskError if the text is too short for one block in
-    either part.
+    surrounded by what was trained on. See ``load`` for ``like``, and for what is held out without
+    ``test_fraction``. Raises TaskError if the text is too short for one block in either part; only
+    with a fraction of one, there is none to train on.
     """
     if not isinstance(block_size, int) or isinstance(block_size, bool) or block_size < 1:
         raise TaskError(f"block_size must be a whole number of at least 1, not {block_size!r}")
+    if like is not None:
+        like.check_task("language")
+    samples = fingerprint_of_text(text)
+    if test_fraction is None:
+        test_fraction = like.fraction(samples) if like else TEST_FRACTION
     cut = len(text) - round(len(text) * test_fraction)
     parts = [_blocks(text[:cut], block_size), _blocks(text[cut:], block_size)]
     for part, blocks in zip(("training", "held-out"), parts, strict=True):
-        if not len(blocks[0]):
+        if not len(blocks[0]) and (part == "held-out" or cut):
             raise TaskError(
                 f"the {part} part of a text of {len(text)} bytes is shorter than one block of "
                 f"{block_size} bytes and the byte after it",
@@ -79,13 +95,23 @@ def from_text(text: bytes, *, block_size: int, test_fraction: float) -> Dataset:
         classes=tuple(str(value) for value in range(256)),
         task="language",
         preprocessing={"encoding": "bytes"},
+        origin=Origin(
+            samples=samples,
+            train=fingerprint([text[:cut]]),
+            test=fingerprint([text[cut:]]),
+            train_samples=len(train_inputs),
+            test_samples=len(test_inputs),
+            test_fraction=test_fraction,
+            train_bytes=cut,
+        ),
     )
 
 
 def _blocks(text: bytes, block_size: int) -> tuple[torch.Tensor, torch.Tensor]:
     count = max(0, (len(text) - 1) // block_size)
     if not count:
-        return torch.empty(0, block_size), torch.empty(0, block_size)
+        none = torch.empty(0, block_size, dtype=torch.uint8)
+        return none, none
     # A bytearray, as a tensor needs memory that may be written to; both views share it.
     values = torch.frombuffer(bytearray(text), dtype=torch.uint8)
     shape = (count, block_size)

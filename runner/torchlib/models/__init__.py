@@ -12,8 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from runner.builtin import MODEL_ARGUMENTS, Form, unfit
 from runner.errors import TaskError
+from runner.torchlib.data.dataset import Dataset
 from runner.torchlib.factories import call, resolve
+from runner.torchlib.models.arguments import check
+from runner.torchlib.objectives import check_logits
 
 MODELS = {
     "mlp": "runner.torchlib.models.mlp",
@@ -61,18 +65,54 @@ def build(
             f"there is no model '{name}'; there are: {', '.join(MODELS)}",
             hint=f"did you mean '{near[0]}'?" if near else "or name a factory, pkg.mod:fn",
         )
-    make = import_module(MODELS[name]).make if name is not None else resolve(str(factory))
     offered = {"input_shape": tuple(input_shape), "num_classes": num_classes}
-    taken = inspect.signature(make).parameters
-    from_data = {key: value for key, value in offered.items() if key in taken}
+    if name is not None:
+        make, from_data = import_module(MODELS[name]).make, offered
+    else:
+        make = resolve(str(factory))
+        taken = inspect.signature(make).parameters
+        from_data = {key: value for key, value in offered.items() if key in taken}
     for key in from_data:
         if key in spec.args:
             raise TaskError(f"{spec}: {key} is given by the data", hint=f"take {key} out of args")
+    given = spec.args if name is None else check(str(spec), MODEL_ARGUMENTS[name], spec.args)
     # The generator is put back afterwards, so that building a model does not shift the randomness
     # of whoever called.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        model = call(str(spec), make, {**spec.args, **from_data})
+        model = call(str(spec), make, {**given, **from_data})
     if not isinstance(model, nn.Module):
         raise TaskError(f"{factory} returned a {type(model).__name__}, not a torch.nn.Module")
     return model
+
+
+def check_form(spec: ModelSpec, data: Dataset) -> None:
+    """Raises TaskError if a built-in model can't take samples of this form."""
+    if spec.name is None:
+        return
+    is_image = len(data.input_shape) == 3
+    form: Form = "text" if data.task == "language" else "images" if is_image else "a table"
+    wrong = unfit(spec.name, (form,))
+    if wrong is not None:
+        raise TaskError(wrong[0], hint=f"take {wrong[1]}")
+
+
+def try_out(model: nn.Module, data: Dataset) -> None:
+    """Raises TaskError unless ``model`` gives logits for two samples: said before time is spent.
+
+    The model is left as it was. What its own code raises is passed on.
+    """
+    inputs, targets = data.train_inputs[:2], data.train_targets[:2]
+    was_training = model.training
+    model.eval()
+    # As in build: someone's model may draw numbers in any mode.
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        logits = model(inputs.long() if inputs.dtype == torch.uint8 else inputs)
+    model.train(was_training)
+    check_logits(logits, targets, len(data.classes))
+
+
+def embeddings(model: nn.Module) -> list[nn.Parameter]:
+    """The weights whose rows are looked up, each for itself."""
+    found = (module for module in model.modules() if isinstance(module, nn.Embedding))
+    return [weight for module in found for weight in module.parameters(recurse=False)]

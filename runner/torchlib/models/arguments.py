@@ -1,40 +1,38 @@
-"""Checks of the arguments that a spec gives to a model, made before anything is allocated."""
+"""The arguments that a spec gives to a built-in model, checked before anything is allocated."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Mapping
 from typing import Any
+
+from pydantic import BaseModel, ValidationError
 
 from runner.errors import TaskError
 
 
-def check_size(model: str, name: str, value: Any, *, minimum: int = 1) -> None:
-    """Raises TaskError unless ``value`` is an integer of at least ``minimum``."""
-    # bool is an int to Python, and `depth: yes` is a slip.
-    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+def check(what: str, arguments: type[BaseModel], args: Mapping[str, Any]) -> dict[str, Any]:
+    """``args`` with the defaults of those left out. Raises TaskError; ``what`` names the model.
+
+    A spec's were checked when it was read; these may come from a script, or from a model.json that
+    was changed by hand.
+    """
+    try:
+        return arguments.model_validate(dict(args)).model_dump()
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+    name = "".join(f"[{part}]" if isinstance(part, int) else str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        known = list(arguments.model_fields)
+        near = difflib.get_close_matches(name, known, n=1)
         raise TaskError(
-            f"{model}: {name} must be a whole number of at least {minimum}, not {value!r}"
+            f"{what} has no argument '{name}'; it accepts: {', '.join(known)}",
+            hint=f"did you mean '{near[0]}'?" if near else "",
         )
-
-
-def check_sizes(model: str, name: str, values: Any, *, minimum_count: int = 0) -> None:
-    """Raises TaskError unless ``values`` is a list of positive integers."""
-    if not isinstance(values, Sequence) or isinstance(values, str) or len(values) < minimum_count:
-        count = f" with at least {minimum_count} entries" if minimum_count else ""
-        raise TaskError(
-            f"{model}: {name} must be a list of whole numbers{count}, not {values!r}",
-            hint=f"for example {name}: [64, 128]",
-        )
-    for index, value in enumerate(values):
-        check_size(model, f"{name}[{index}]", value)
-
-
-def check_fraction(model: str, name: str, value: Any) -> None:
-    """Raises TaskError unless ``value`` is a number in [0, 1)."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1:
-        raise TaskError(
-            f"{model}: {name} must be a number from 0 up to, not including, 1, not {value!r}"
-        )
+    if fault["type"] == "value_error":
+        raise TaskError(f"{what}: {fault['ctx']['error']}")
+    words = fault["msg"].replace("Input should", "it should")
+    raise TaskError(f"{what}: {name} is {fault['input']!r}; {words}")
 
 
 def check_image(model: str, input_shape: tuple[int, ...]) -> None:

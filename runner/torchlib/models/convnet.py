@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from runner.errors import TaskError
-from runner.torchlib.models.arguments import check_fraction, check_image, check_size, check_sizes
+from runner.torchlib.models.arguments import check_image
 
 
 class FlattenByPixel(nn.Module):
@@ -26,10 +26,10 @@ def make(
     *,
     input_shape: tuple[int, ...],
     num_classes: int,
-    channels: Sequence[int] = (32, 64, 128, 128),
-    hidden: int = 256,
-    pool_every: int = 2,
-    dropout: float = 0.0,
+    channels: Sequence[int],
+    hidden: int,
+    pool_every: int,
+    dropout: float,
 ) -> nn.Module:
     """3x3 convolutions to ``channels``, 2x2 pooling after every ``pool_every``-th, linear layers.
 
@@ -38,10 +38,6 @@ def make(
     with hidden 64 make 0.12 M.
     """
     check_image("convnet", input_shape)
-    check_sizes("convnet", "channels", channels, minimum_count=1)
-    check_size("convnet", "hidden", hidden, minimum=0)
-    check_size("convnet", "pool_every", pool_every)
-    check_fraction("convnet", "dropout", dropout)
     depth, height, width = input_shape
     layers: list[nn.Module] = []
     for index, next_depth in enumerate(channels, start=1):

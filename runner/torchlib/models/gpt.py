@@ -8,12 +8,32 @@ import torch
 from torch import Tensor, nn
 
 from runner.errors import TaskError
-from runner.torchlib.models.arguments import check_size
-from runner.torchlib.models.transformer import Block, check_sizes_of_blocks
+from runner.torchlib.models.transformer import TENSOR_PLAN, Block
 
 
-class GPT(nn.Module):
-    """Embeddings of bytes and positions, causal blocks, and a linear layer to the next byte."""
+class Embed(nn.Module):
+    """Bytes and their positions as vectors, added."""
+
+    def __init__(self, *, num_classes: int, block_size: int, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.bytes = nn.Embedding(num_classes, dim)
+        self.positions = nn.Embedding(block_size, dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Bytes (samples, positions), integers, to (samples, positions, dim)."""
+        positions = torch.arange(inputs.shape[1], device=inputs.device)
+        out: Tensor = self.dropout(self.bytes(inputs.long()) + self.positions(positions))
+        return out
+
+
+class GPT(nn.Sequential):
+    """Embeddings of bytes and positions, causal blocks, and a linear layer to the next byte.
+
+    Bytes (samples, positions), integers, to logits (samples, positions, num_classes).
+    """
+
+    tensor_plan = TENSOR_PLAN
 
     def __init__(
         self,
@@ -27,9 +47,7 @@ class GPT(nn.Module):
         tied: bool,
     ) -> None:
         super().__init__()
-        self.bytes = nn.Embedding(num_classes, dim)
-        self.positions = nn.Embedding(block_size, dim)
-        self.dropout = nn.Dropout(dropout)
+        self.embed = Embed(num_classes=num_classes, block_size=block_size, dim=dim, dropout=dropout)
         self.blocks = nn.Sequential(
             *(Block(dim, heads, dropout=dropout, causal=True) for _ in range(depth))
         )
@@ -46,26 +64,19 @@ class GPT(nn.Module):
             if name.endswith(("attention.out.weight", "down.weight")):
                 nn.init.normal_(weight, std=0.02 / math.sqrt(2 * depth))
         if tied:
-            self.head.weight = self.bytes.weight
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Bytes (samples, positions), integers, to logits (samples, positions, num_classes)."""
-        positions = torch.arange(inputs.shape[1], device=inputs.device)
-        x = self.dropout(self.bytes(inputs.long()) + self.positions(positions))
-        logits: Tensor = self.head(self.norm(self.blocks(x)))
-        return logits
+            self.head.weight = self.embed.bytes.weight
 
 
 def make(
     *,
     input_shape: tuple[int, ...],
     num_classes: int,
-    block_size: int | None = None,
-    dim: int = 128,
-    depth: int = 2,
-    heads: int = 4,
-    dropout: float = 0.0,
-    tied: bool = True,
+    block_size: int | None,
+    dim: int,
+    depth: int,
+    heads: int,
+    dropout: float,
+    tied: bool,
 ) -> nn.Module:
     """``depth`` blocks of width ``dim``; ``tied``: one matrix embeds bytes and predicts them.
 
@@ -77,8 +88,6 @@ def make(
             hint="use data of the format text, or another model",
         )
     block_size = input_shape[0] if block_size is None else block_size
-    check_size("gpt", "block_size", block_size)
-    check_sizes_of_blocks("gpt", dim=dim, depth=depth, heads=heads, dropout=dropout)
     if block_size < input_shape[0]:
         raise TaskError(
             f"gpt: block_size {block_size} is less than the {input_shape[0]} of the data",

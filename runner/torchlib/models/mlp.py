@@ -7,19 +7,15 @@ from math import prod
 
 from torch import nn
 
-from runner.torchlib.models.arguments import check_fraction, check_sizes
-
 
 def make(
     *,
     input_shape: tuple[int, ...],
     num_classes: int,
-    hidden: Sequence[int] = (256, 128),
-    dropout: float = 0.0,
+    hidden: Sequence[int],
+    dropout: float,
 ) -> nn.Module:
     """Hidden layers of the widths ``hidden``, each followed by ReLU and, if asked, dropout."""
-    check_sizes("mlp", "hidden", hidden)
-    check_fraction("mlp", "dropout", dropout)
     layers: list[nn.Module] = [nn.Flatten()]
     width = prod(input_shape)
     for next_width in hidden:

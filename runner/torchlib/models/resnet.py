@@ -5,8 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from runner.errors import TaskError
-from runner.torchlib.models.arguments import check_image, check_size
+from runner.torchlib.models.arguments import check_image
 
 
 class ResidualBlock(nn.Module):
@@ -65,22 +64,12 @@ class ResNet(nn.Module):
         return logits
 
 
-def make(
-    *, input_shape: tuple[int, ...], num_classes: int, depth: int = 20, width: int = 16
-) -> nn.Module:
+def make(*, input_shape: tuple[int, ...], num_classes: int, depth: int, width: int) -> nn.Module:
     """A network of ``depth`` = 6n + 2 layers (20, 32, 44, 56, 110) whose first stage is ``width``.
 
     With width 16, depth 20 has 0.27 M parameters, as in table 6 of the paper.
     """
     check_image("resnet", input_shape)
-    check_size("resnet", "depth", depth, minimum=8)
-    check_size("resnet", "width", width)
-    if (depth - 2) % 6:
-        nearest = 6 * max(1, round((depth - 2) / 6)) + 2
-        raise TaskError(
-            f"resnet: depth must be 6n + 2 (8, 14, 20, 32, 44, 56, 110, ...), not {depth}",
-            hint=f"take {nearest}",
-        )
     return ResNet(
         channels=input_shape[0], num_classes=num_classes, blocks=(depth - 2) // 6, width=width
     )

@@ -5,12 +5,21 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from runner.errors import TaskError
-from runner.torchlib.models.arguments import check_fraction, check_size
+# How ranks divide the linear layers of blocks called ``blocks``: outputs first, then inputs.
+TENSOR_PLAN = {
+    "blocks.*.attention.qkv": "column",
+    "blocks.*.attention.out": "row",
+    "blocks.*.up": "column",
+    "blocks.*.down": "row",
+}
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention (Vaswani et al. 2017); causal: a position sees none after it."""
+    """Multi-head self-attention (Vaswani et al. 2017); causal: a position sees none after it.
+
+    Query, key and value of a head lie together in the outputs of ``qkv``, so that ranks that divide
+    these outputs hold whole heads.
+    """
 
     def __init__(self, dim: int, heads: int, *, dropout: float, causal: bool) -> None:
         super().__init__()
@@ -23,8 +32,9 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(samples, positions, dim) to the same shape."""
         samples, positions, dim = x.shape
-        qkv = self.qkv(x).view(samples, positions, 3, self.heads, dim // self.heads)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        # -1: a rank may have a part of the heads.
+        qkv = self.qkv(x).view(samples, positions, -1, 3, dim // self.heads)
+        query, key, value = qkv.permute(3, 0, 2, 1, 4)
         mixed = functional.scaled_dot_product_attention(
             query,
             key,
@@ -32,7 +42,7 @@ class Attention(nn.Module):
             dropout_p=self.dropout if self.training else 0.0,
             is_causal=self.causal,
         )
-        out: Tensor = self.out(mixed.transpose(1, 2).reshape(samples, positions, dim))
+        out: Tensor = self.out(mixed.transpose(1, 2).reshape(samples, positions, -1))
         return out
 
 
@@ -53,16 +63,3 @@ class Block(nn.Module):
         x = x + self.dropout(self.attention(self.norm1(x)))
         x = x + self.dropout(self.down(functional.gelu(self.up(self.norm2(x)))))
         return x
-
-
-def check_sizes_of_blocks(model: str, *, dim: int, depth: int, heads: int, dropout: float) -> None:
-    """Raises TaskError unless these make a stack of blocks."""
-    check_size(model, "dim", dim)
-    check_size(model, "depth", depth)
-    check_size(model, "heads", heads)
-    check_fraction(model, "dropout", dropout)
-    if dim % heads:
-        raise TaskError(
-            f"{model}: dim {dim} can't be divided among {heads} heads",
-            hint=f"take a dim that is a multiple of {heads}",
-        )

@@ -6,12 +6,41 @@ import torch
 from torch import Tensor, nn
 
 from runner.errors import TaskError
-from runner.torchlib.models.arguments import check_image, check_size
-from runner.torchlib.models.transformer import Block, check_sizes_of_blocks
+from runner.torchlib.models.arguments import check_image
+from runner.torchlib.models.transformer import TENSOR_PLAN, Block
 
 
-class VisionTransformer(nn.Module):
-    """Patches and a class token, each with a learned position; the class token gives the logits."""
+class Embed(nn.Module):
+    """Patches and a class token before them as vectors, each with a learned position."""
+
+    def __init__(self, *, channels: int, patches: int, patch: int, dim: int) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(channels, dim, kernel_size=patch, stride=patch)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.positions = nn.Parameter(0.02 * torch.randn(1, patches + 1, dim))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (samples, channels, height, width) to (samples, patches + 1, dim)."""
+        patches = self.patches(images).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.class_token.expand(len(images), -1, -1), patches], dim=1)
+        return tokens + self.positions
+
+
+class ClassToken(nn.Module):
+    """The first of the tokens, (samples, tokens, dim) to (samples, dim)."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """The first token's vectors."""
+        return tokens[:, 0]
+
+
+class VisionTransformer(nn.Sequential):
+    """Embedded patches, blocks, and a linear layer on the class token that gives the logits.
+
+    Images (samples, channels, height, width) to logits (samples, num_classes).
+    """
+
+    tensor_plan = TENSOR_PLAN
 
     def __init__(
         self,
@@ -26,38 +55,27 @@ class VisionTransformer(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        self.embed = nn.Conv2d(channels, dim, kernel_size=patch, stride=patch)
-        self.class_token = nn.Parameter(torch.zeros(1, 1, dim))
-        self.positions = nn.Parameter(0.02 * torch.randn(1, patches + 1, dim))
+        self.embed = Embed(channels=channels, patches=patches, patch=patch, dim=dim)
         self.blocks = nn.Sequential(
             *(Block(dim, heads, dropout=dropout, causal=False) for _ in range(depth))
         )
+        self.token = ClassToken()
         self.norm = nn.LayerNorm(dim)
         self.head = nn.Linear(dim, num_classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits of images (samples, channels, height, width)."""
-        patches = self.embed(images).flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.class_token.expand(len(images), -1, -1), patches], dim=1)
-        out = self.blocks(tokens + self.positions)
-        logits: Tensor = self.head(self.norm(out[:, 0]))
-        return logits
 
 
 def make(
     *,
     input_shape: tuple[int, ...],
     num_classes: int,
-    patch: int = 4,
-    dim: int = 128,
-    depth: int = 4,
-    heads: int = 4,
-    dropout: float = 0.0,
+    patch: int,
+    dim: int,
+    depth: int,
+    heads: int,
+    dropout: float,
 ) -> nn.Module:
     """``depth`` blocks of width ``dim`` on patches of ``patch`` x ``patch`` pixels."""
     check_image("vit", input_shape)
-    check_size("vit", "patch", patch)
-    check_sizes_of_blocks("vit", dim=dim, depth=depth, heads=heads, dropout=dropout)
     channels, height, width = input_shape
     if height % patch or width % patch:
         raise TaskError(
