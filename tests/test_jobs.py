@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from runner.kinds import KINDS
+from runner.model import Inventory, Node
+from runner.plan import place
+from runner.spec.read import read
 from tests.cli.calling import Call, call
 from tests.conftest import JOBS, Command
 
@@ -15,11 +18,28 @@ __all__ = ["call"]
 
 # The debug size of each file: what to override so that it runs in a moment and still does it all.
 DEBUG = {
+    "bench.yaml": [
+        "tasks.device.sizes=[64]",
+        "tasks.together.sizes=[64]",
+        "tasks.device.resources.cpus=1",
+    ],
     "bring-your-own.yaml": ["tasks.model.max_epochs=2"],
     "distill.yaml": [
         "tasks.teacher.max_epochs=1",
         "tasks.teacher.model.args.channels=[4, 4]",
         "tasks.student.max_epochs=2",
+    ],
+    "train-3d.yaml": ["tasks.model.max_steps=2", "tasks.model.data.args.bytes=30000"],
+    "train-amp.yaml": ["tasks.model.max_epochs=1", "tasks.model.model.args.channels=[4, 4]"],
+    "train-ddp.yaml": [
+        "tasks.model.max_epochs=1",
+        "tasks.model.model.args.channels=[4, 4]",
+        "tasks.model.checkpoint.every_steps=10",
+    ],
+    "train-fsdp.yaml": [
+        "tasks.model.max_steps=3",
+        "tasks.model.model.args.dim=32",
+        "tasks.model.data.args.bytes=60000",
     ],
     "train-gpt.yaml": [
         "tasks.model.data.args.bytes=60000",
@@ -27,6 +47,16 @@ DEBUG = {
         "tasks.model.lr_scheduler.warmup_steps=1",
         "tasks.model.model.args.dim=32",
         "tasks.model.resources.cpus=1",
+    ],
+    "train-pp.yaml": [
+        "tasks.model.max_steps=3",
+        "tasks.model.model.args.dim=32",
+        "tasks.model.data.args.bytes=60000",
+    ],
+    "train-tp.yaml": [
+        "tasks.model.max_steps=3",
+        "tasks.model.max_epochs=",
+        "tasks.model.model.args.depth=2",
     ],
     "train.yaml": [
         "tasks.model.max_epochs=1",
@@ -38,12 +68,20 @@ STARTERS = {
     "train": ["tasks.model.max_epochs=1"],
     "distill": DEBUG["distill.yaml"],
     "evaluate": ["tasks.model.max_epochs=1"],
+    "bench": ["tasks.device.sizes=[64]"],
 }
 # What must have been measured for a run to have done what the file is about.
 MEASURED = {
+    "bench.yaml": {"device": "bench/matmul_fp64_tflops", "together": "bench/all_reduce_gb_per_s"},
     "bring-your-own.yaml": {"check": "test/accuracy"},
     "distill.yaml": {"student": "compression/size_ratio"},
+    "train-3d.yaml": {"model": "test/loss"},
+    "train-amp.yaml": {"model": "test/accuracy"},
+    "train-ddp.yaml": {"model": "test/accuracy"},
+    "train-fsdp.yaml": {"model": "test/loss"},
     "train-gpt.yaml": {"model": "test/loss"},
+    "train-pp.yaml": {"model": "test/loss"},
+    "train-tp.yaml": {"model": "test/accuracy"},
     "train.yaml": {"model": "test/accuracy"},
 }
 
@@ -55,6 +93,14 @@ def overriding(overrides: list[str]) -> list[str]:
 def test_every_file_and_every_kind_has_a_debug_size() -> None:
     assert {path.name for path in JOBS.glob("*.yaml")} == set(DEBUG) == set(MEASURED)
     assert set(KINDS) == set(STARTERS)
+
+
+@pytest.mark.parametrize("name", DEBUG)
+def test_a_debug_size_is_placed_on_two_cpus(name: str) -> None:
+    here = Node(name="here", id="id", cpus=2, memory_bytes=4 * 10**9)
+    job = read(JOBS / name, overrides=DEBUG[name], environment={})
+    plan = place(job, Inventory(source="by hand", nodes=(here,)))
+    assert {each.placement.nodes for each in plan.tasks} == {("here",)}
 
 
 def run_small(command: Command, file: str, overrides: list[str]) -> dict[str, dict[str, float]]:
@@ -80,7 +126,8 @@ def test_a_starter_runs(warm: Command, kind: str) -> None:
     assert printed.code == 0
     (warm.folder / "job.yaml").write_text(printed.out)
     metrics = run_small(warm, "job.yaml", STARTERS[kind])
-    assert all("size/parameters" in measured for measured in metrics.values())
+    expected = "bench/copy_gb_per_s" if kind == "bench" else "size/parameters"
+    assert all(expected in measured for measured in metrics.values())
 
 
 def test_all_of_them_are_valid_and_planned_as_they_stand(call: Call, tmp_path: Path) -> None:

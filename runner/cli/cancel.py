@@ -17,10 +17,13 @@ WAIT_S = 15.0
 @click.argument("run")
 @storage_option
 def command(run: str, storage: Path) -> None:
-    """Ask RUN to end early: its workers are ended, and it is marked cancelled."""
+    """Ask RUN to end early: its workers are ended, and it is marked cancelled.
+
+    A beginning of its name will do, if only one run that begins so is running.
+    """
     from runner.runs.finding import driver_alive, find
 
-    folder = find(run, storage)
+    folder = find(run, storage, running=True)
 
     def status() -> str | None:
         records = folder.records()

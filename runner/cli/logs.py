@@ -27,10 +27,9 @@ POLL_S = 0.3
 @storage_option
 def command(run: str, task: str | None, follow: bool, storage: Path) -> None:
     """Print the logs of RUN's tasks, or of TASK alone: what they and their libraries printed."""
-    from runner.runs.finding import find
     from runner.spec.suggest import did_you_mean
 
-    folder = find(run, storage)
+    folder = _found(run, task, storage)
     names = [planned.task.name for planned in folder.plan().tasks]
     if task is not None and task not in names:
         raise RunNotFoundError(f"{folder.run} has no task '{task}'{did_you_mean(task, names)}")
@@ -41,6 +40,42 @@ def command(run: str, task: str | None, follow: bool, storage: Path) -> None:
         shown.print_new()
     if follow:
         shown.print_new()
+    if not shown.offsets:
+        click.echo(_silence(folder, names, task), err=True)
+
+
+def _found(run: str, task: str | None, storage: Path) -> RunFolder:
+    """The run's folder. Raises RunNotFoundError; for a task's name alone it says what to type."""
+    from runner.runs.finding import all_runs, find
+
+    try:
+        return find(run, storage)
+    except RunNotFoundError as error:
+        latest = all_runs(storage)[:1] if task is None else []
+        if any(planned.task.name == run for each in latest for planned in each.plan().tasks):
+            hint = f"for the task of that name: runner logs latest {run}"
+            raise RunNotFoundError(error.message, hint=hint) from None
+        raise
+
+
+def _silence(folder: RunFolder, names: list[str], task: str | None) -> str:
+    """Why there is nothing to print."""
+    from runner.report.fold import fold, observed
+    from runner.runs.finding import driver_alive
+
+    records = folder.records()
+    state = observed(fold(records, names), driver_alive=driver_alive(folder, records))
+    going = state.status == "running"
+    if task is None:
+        return f"no task of {folder.run} has printed anything{' yet' if going else ''}"
+    asked = state.tasks[task]
+    if any(attempt.running_s is not None for attempt in asked.attempts):
+        return f"'{task}' has printed nothing{' yet' if asked.status == 'running' else ''}"
+    if asked.status in ("pending", "running") and going:  # running before its worker is: placed
+        return f"'{task}' has not started yet"
+    why = (asked.error or {}).get("message")
+    ended = f"it is {asked.status}" if asked.status != "pending" else f"the run is {state.status}"
+    return f"'{task}' never started: {ended}{f', as {why}' if why else ''}"
 
 
 def _over(folder: RunFolder) -> bool:

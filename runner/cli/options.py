@@ -54,13 +54,9 @@ def node_types(file: Path | None) -> Inventory | None:
 
 
 def _storage(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Path:
-    text = value or os.environ.get("RUNNER_STORAGE") or "runs"
-    if "://" in text:
-        raise UsageError(
-            f"storage {text} is a URI; this version keeps runs in folders",
-            hint="name a folder that every node reaches, such as a network mount",
-        )
-    return Path(text)
+    from runner.runs.finding import storage_at
+
+    return storage_at(value, os.environ)
 
 
 storage_option: Decorator = click.option(

@@ -53,6 +53,8 @@ def command(
 
 
 def _text(plan: Plan) -> str:
+    from runner.report.format import duration
+
     count = len(plan.tasks)
     lines = [f"{plan.job.name}: {count} task{'s' if count > 1 else ''} on {plan.cluster}", ""]
     for planned in sorted(plan.tasks, key=lambda each: each.wave):
@@ -63,10 +65,14 @@ def _text(plan: Plan) -> str:
             f"  where    {', '.join(planned.placement.nodes)} on {planned.placement.device}"
         )
         lines.append(f"  why      {planned.placement.reason}")
+        if planned.placement.num_workers > 1:
+            divided = f": {planned.parallelism}" if planned.parallelism else ""
+            lines.append(f"  workers  {planned.placement.num_workers}{divided}")
         if planned.batches is not None:
-            lines += [f"  {line}" for line in _batches(planned.batches)]
+            ranks = planned.placement.num_workers // planned.batches.num_workers
+            lines += [f"  {line}" for line in _batches(planned.batches, ranks)]
         if task.timeout_s is not None:
-            lines.append(f"  limit    {task.timeout_s:g} s")
+            lines.append(f"  limit    {duration(task.timeout_s)}")
         lines.append("")
     order: dict[int, list[str]] = {}
     for planned in plan.tasks:
@@ -75,8 +81,11 @@ def _text(plan: Plan) -> str:
     return "\n".join([*lines, f"order  {steps}"]) + "\n"
 
 
-def _batches(batches: Batches) -> list[str]:
-    workers = f"{batches.num_workers} worker{'s' if batches.num_workers > 1 else ''}"
+def _batches(batches: Batches, ranks: int) -> list[str]:
+    """``ranks`` workers share each portion of a batch: those of tensor and pipeline parallel."""
+    what = "worker" if ranks == 1 else f"group of {ranks} workers"
+    many = what.replace("worker", "workers") if ranks == 1 else what.replace("group", "groups")
+    workers = f"{batches.num_workers} {many if batches.num_workers > 1 else what}"
     lines = [
         f"batch    {batches.global_batch_size} = {batches.per_device_batch_size} per device x "
         f"{batches.gradient_accumulation_steps} accumulated x {workers}"

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from runner.model import Artifact, Context, Metric, Progress
+from runner.model import Artifact, Context, Fact, Metric, Progress
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-Yield: TypeAlias = Metric | Progress | Artifact
+Yield: TypeAlias = Metric | Fact | Progress | Artifact
 
 KINDS = {
     "train": "runner.kinds.train",
     "distill": "runner.kinds.distill",
     "evaluate": "runner.kinds.evaluate",
+    "bench": "runner.kinds.bench",
 }
 
 
@@ -26,7 +27,8 @@ class Kind:
     """A sort of task. ``outputs`` are the artifacts other tasks may refer to.
 
     ``run`` is a generator; it alone may import a framework. ``starter`` is a commented spec that
-    runs as it stands, printed by ``runner init``. ``devices`` are the families it can run on.
+    runs as it stands, printed by ``runner init``. ``devices`` are the families it can run on;
+    ``is_gang`` says that several workers can share one task of it.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Kind:
     starter: str
     devices: tuple[str, ...]
     run: Callable[[Context], Iterator[Yield]]
+    is_gang: bool = False
 
 
 def find(name: str) -> Kind:

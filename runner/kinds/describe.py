@@ -54,7 +54,7 @@ def _row(name: str, field: FieldInfo, inner: type[BaseModel] | None) -> Paramete
     description = field.description or (inner.__doc__ if inner else "") or ""
     return Parameter(
         name=name,
-        type="map" if inner else _type_words(field.annotation),
+        type=_type_words(field.annotation),
         required=field.is_required(),
         default=default,
         description=description.strip().split("\n")[0],
@@ -62,6 +62,10 @@ def _row(name: str, field: FieldInfo, inner: type[BaseModel] | None) -> Paramete
 
 
 def _model(annotation: Any) -> type[BaseModel] | None:
+    """The one model that a value may be, if it is a map."""
+    if get_origin(annotation) in (Union, UnionType):
+        parts = [_model(part) for part in get_args(annotation)]
+        return next((part for part in parts if part is not None), None)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return None
@@ -78,6 +82,6 @@ def _type_words(annotation: Any) -> str:
         return " | ".join(str(word) for word in get_args(annotation))
     if origin in (list, tuple):
         return "list"
-    if origin is dict:
+    if origin is dict or _model(annotation) is not None:
         return "map"
     return _WORDS.get(annotation, getattr(annotation, "__name__", str(annotation)))

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from runner.kinds import Kind, Yield
 from runner.kinds.fitting import fit_and_keep
-from runner.kinds.training import ArtifactPath, Fraction, TrainingParams
+from runner.kinds.training import ArtifactPath, TrainingParams
 from runner.model import Context, Metric
+from runner.parameters import Fraction
 
 STARTER = """\
 # A large model teaches a small one. Run this file with:  runner submit FILE
@@ -51,8 +52,17 @@ class DistillParams(TrainingParams):
     cache_teacher: Literal["auto", "always", "never"] = Field(
         "auto",
         description="compute the teacher's logits once per sample and reuse them; auto does so "
-        "where they fit in memory",
+        "where they fit in memory and nothing augments the samples",
     )
+
+    @model_validator(mode="after")
+    def _teacher_sees_what_the_student_sees(self) -> DistillParams:
+        if self.augment and self.cache_teacher == "always":
+            raise ValueError(
+                "'cache_teacher: always' gives a student that sees augmented samples the "
+                "teacher's answers to others; expected auto or never, or no 'augment'"
+            )
+        return self
 
 
 def run(context: Context) -> Iterator[Yield]:
@@ -65,34 +75,37 @@ def run(context: Context) -> Iterator[Yield]:
     from runner.torchlib.objectives import Objective
 
     params: DistillParams = context.params
-    prepare(context.device, threads=context.threads)
+    prepare(context.device, threads=context.threads, deterministic=params.deterministic)
     teacher_folder = Path(params.teacher)
+    teacher = load(teacher_folder)
     measured: dict[str, float] = {}
     seen: list[Dataset] = []
 
     def objective_for(data: Dataset) -> Objective:
         seen.append(data)
         return make_objective(
-            load(teacher_folder),
+            teacher,
             data,
             temperature=params.temperature,
             alpha=params.alpha,
             label_smoothing=params.label_smoothing,
-            cache=params.cache_teacher,
+            cache="never" if params.augment else params.cache_teacher,
             device=context.device,
         )
 
-    for item in fit_and_keep(context, params, objective_for):
+    for item in fit_and_keep(context, params, objective_for, teacher.preparation):
         if isinstance(item, Metric) and item.step is None:
             measured[item.name] = item.value
         yield item
+    if context.rank > 0:
+        return
     # The teacher is measured here and not where it was trained: same process, same load.
     baseline = {
         metric.name: metric.value
         for metric in measure_artifact(
             teacher_folder, seen[0], threads=context.threads, device=context.device
         )
-        if metric.name != "memory/peak_mb"
+        if metric.name != "memory/peak_mb" and not metric.name.startswith("data/")
     }
     for name, value in baseline.items():
         yield Metric(name=f"baseline/{name}", value=value)
@@ -118,4 +131,5 @@ KIND = Kind(
     starter=STARTER,
     devices=("cpu", "gpu"),
     run=run,
+    is_gang=True,
 )

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING
 
 from runner.kinds import Yield
-from runner.kinds.training import DataParams, TrainingParams, batch_sizes
+from runner.kinds.parallelism import resolve_widths
+from runner.kinds.training import DataParams, MeasuredDataParams, TrainingParams, batch_sizes
 from runner.model import Artifact, Context, Progress
 
 if TYPE_CHECKING:
-    from runner.torchlib.data.dataset import Dataset
+    from runner.torchlib.data.dataset import Dataset, Preparation
+    from runner.torchlib.engine import Engine, Model
     from runner.torchlib.objectives import Objective
+    from runner.torchlib.weights import Copy
+
+CHECKPOINTS = "checkpoints"
+# A collective that takes longer waits for a rank that hangs.
+COLLECTIVE_LIMIT_S = 600.0
 
 
-def load_data(data: DataParams, block_size: int) -> Dataset:
+def load_data(
+    data: DataParams | MeasuredDataParams, block_size: int, like: Preparation | None = None
+) -> Dataset:
     """The data of a task. The split does not depend on the task's seed, so that tasks compare."""
     from runner.torchlib.data import load
 
@@ -27,26 +38,30 @@ def load_data(data: DataParams, block_size: int) -> Dataset:
         label=data.label,
         test_fraction=data.test_fraction,
         block_size=block_size,
+        like=like,
     )
 
 
 def fit_and_keep(
-    context: Context, params: TrainingParams, objective_for: Callable[[Dataset], Objective]
+    context: Context,
+    params: TrainingParams,
+    objective_for: Callable[[Dataset], Objective],
+    like: Preparation | None = None,
 ) -> Iterator[Yield]:
-    """Trains ``params.model``, writes it as the artifact ``model``, and measures it reloaded."""
-    from runner.torchlib import artifact
-    from runner.torchlib.loop import count_steps, fit
-    from runner.torchlib.measure import measure_artifact
-    from runner.torchlib.models import ModelSpec, build
-    from runner.torchlib.optimizers import make_optimizer, make_schedule
+    """Trains ``params.model``, writes it as the artifact ``model``, and measures it reloaded.
 
-    data = load_data(params.data, params.model.args.get("block_size", 128))
-    whole, micro, _ = batch_sizes(params)
-    total_steps = params.max_steps or count_steps(
-        len(data.train_inputs), global_batch_size=whole, epochs=params.max_epochs or 1
-    )
+    With ``like``, its data is made ready in the way of a model that exists already. All ranks of a
+    gang train; rank 0 alone keeps and measures.
+    """
+    from runner.torchlib import artifact
+    from runner.torchlib.measure import measure_artifact
+    from runner.torchlib.models import ModelSpec, build, check_form, try_out
+
+    data = load_data(params.data, params.model.args.get("block_size") or 128, like)
     spec = ModelSpec(name=params.model.name, factory=params.model.factory, args=params.model.args)
-    model = build(
+    check_form(spec, data)
+    make = partial(
+        build,
         name=spec.name,
         factory=spec.factory,
         args=spec.args,
@@ -54,34 +69,178 @@ def fit_and_keep(
         num_classes=len(data.classes),
         seed=context.seed,
     )
+    model = make()
+    try_out(model, data)
+    at_peak = _change(context, params, model, data)
+    with gang(context):
+        engine = _engine(context, params, model)
+        yield from _fit(context, params, engine, data, objective_for(data), at_peak)
+        state = engine.state()
+    if state is None:
+        return
+    if context.world_size > 1:
+        model = make()
+        model.load_state_dict(state)
+    yield Progress(step=1, total_steps=1, phase="measure")
+    folder = context.folder / "model"
+    artifact.save(folder, model, spec=spec, dataset=data)
+    yield Artifact(name="model", path=folder)
+    yield from measure_artifact(folder, data, threads=context.threads, device=context.device)
+
+
+def _change(context: Context, params: TrainingParams, model: Model, data: Dataset) -> float | None:
+    """Makes the model recompute or compile where asked to, before it is divided.
+
+    Returns how many samples a second this worker's device would train on at its peak, if known.
+    """
+    from runner.torchlib.operations import samples_per_s_at_peak
+    from runner.torchlib.precision import resolve
+
+    at_peak = samples_per_s_at_peak(
+        model, data, device=context.device, precision=resolve(params.precision, context.device)
+    )
+    if params.activation_checkpointing:
+        from runner.torchlib.recomputation import recompute
+
+        recompute(model)
+    if params.compile:
+        from runner.torchlib.compilation import compile_model
+
+        compile_model(model, device=context.device, is_staged=params.parallelism.pp > 1)
+    return at_peak
+
+
+def gang(context: Context) -> AbstractContextManager[None]:
+    """The process group of the context's gang; nothing for one worker."""
+    if context.world_size == 1:
+        return nullcontext()
+    from runner.torchlib.parallel.world import joined
+
+    return joined(
+        folder=context.folder,
+        host=context.host,
+        rank=context.rank,
+        world_size=context.world_size,
+        device=context.device,
+        timeout_s=min(COLLECTIVE_LIMIT_S, context.timeout_s or COLLECTIVE_LIMIT_S),
+    )
+
+
+def _engine(context: Context, params: TrainingParams, model: Model) -> Engine:
+    """The model on this worker's device, or divided among the gang's."""
+    from runner.torchlib.engine import Single
+    from runner.torchlib.precision import Precision, resolve
+
+    precision = Precision(resolve(params.precision, context.device), context.device)
+    if context.world_size == 1:
+        return Single(model, precision=precision, device=context.device)
+    from runner.torchlib.parallel.engine import Options, make_engine
+    from runner.torchlib.parallel.world import copy_fits
+
+    chosen = params.parallelism
+    widths = resolve_widths(
+        chosen,
+        context.world_size,
+        copy_fits=copy_fits(model, context.device, context.world_size),
+    )
+    whole, micro, _ = batch_sizes(params, widths.dp)
+    return make_engine(
+        model,
+        widths=widths,
+        precision=precision,
+        device=context.device,
+        global_batch_size=whole,
+        micro_batch_size=micro,
+        options=Options(
+            tp_plan=chosen.tp_plan,
+            pp_schedule=chosen.pp_schedule,
+            pp_split=tuple(chosen.pp_split),
+            microbatches=chosen.microbatches,
+            reshard=chosen.reshard_after_forward,
+            offload=chosen.cpu_offload,
+        ),
+    )
+
+
+def _fit(
+    context: Context,
+    params: TrainingParams,
+    engine: Engine,
+    data: Dataset,
+    objective: Objective,
+    at_peak: float | None,
+) -> Iterator[Yield]:
+    from runner.torchlib.checkpoint import Checkpoints
+    from runner.torchlib.loop import count_steps, fit
+    from runner.torchlib.models import embeddings
+    from runner.torchlib.optimizers import make_optimizer
+    from runner.torchlib.schedules import make_schedule
+
+    whole, micro, _ = batch_sizes(params, engine.share.count)
     optimizer = make_optimizer(
-        model.parameters(),
+        engine.parameters(),
         name=params.optimizer.name,
         learning_rate=params.optimizer.learning_rate,
         weight_decay=params.optimizer.weight_decay,
         momentum=params.optimizer.momentum,
         betas=params.optimizer.betas,
+        embeddings=embeddings(engine.model),
     )
+    average = stopping = augmentation = checkpoints = None
+    copies: list[Copy] = []
+    if params.ema is not None:
+        from runner.torchlib.weights import Average
+
+        average = Average(engine, decay=params.ema.decay)
+        copies.append(average)
+    if params.early_stopping is not None:
+        from runner.torchlib.stopping import EarlyStopping
+
+        stopping = EarlyStopping(
+            engine,
+            patience=params.early_stopping.patience,
+            metric=params.early_stopping.metric,
+            min_delta=params.early_stopping.min_delta,
+        )
+        copies.append(stopping.best)
+    if params.augment is not None:
+        from runner.torchlib.augmentation import Augmentation
+
+        augmentation = Augmentation(
+            flip=params.augment.flip, crop=params.augment.crop, cutout=params.augment.cutout
+        )
+    if params.checkpoint is not None:
+        checkpoints = Checkpoints(
+            context.folder / CHECKPOINTS,
+            every_steps=params.checkpoint.every_steps,
+            keep=params.checkpoint.keep,
+            engine=engine,
+            optimizer=optimizer,
+            copies=copies,
+            earlier=[folder / CHECKPOINTS for folder in context.earlier],
+        )
     yield from fit(
-        model,
+        engine,
         data,
-        objective=objective_for(data),
+        objective=objective,
         optimizer=optimizer,
         schedule=make_schedule(
             optimizer,
             name=params.lr_scheduler.name,
             warmup_steps=params.lr_scheduler.warmup_steps,
-            total_steps=total_steps,
+            total_steps=params.max_steps
+            or count_steps(
+                len(data.train_inputs), global_batch_size=whole, epochs=params.max_epochs or 1
+            ),
         ),
         global_batch_size=whole,
         micro_batch_size=micro,
         max_grad_norm=params.max_grad_norm,
         seed=context.seed,
-        device=context.device,
         ready_at_s=context.ready_at_s,
+        checkpoints=checkpoints,
+        augmentation=augmentation,
+        average=average,
+        stopping=stopping,
+        samples_per_s_at_peak=None if at_peak is None else at_peak * context.world_size,
     )
-    yield Progress(step=total_steps, total_steps=total_steps, phase="measure")
-    folder = context.folder / "model"
-    artifact.save(folder, model, spec=spec, dataset=data)
-    yield Artifact(name="model", path=folder)
-    yield from measure_artifact(folder, data, threads=context.threads, device=context.device)

@@ -35,7 +35,7 @@ def run(context: Context) -> Iterator[Yield]:
     from runner.torchlib.objectives import CrossEntropy
 
     params: TrainParams = context.params
-    prepare(context.device, threads=context.threads)
+    prepare(context.device, threads=context.threads, deterministic=params.deterministic)
     objective = CrossEntropy(label_smoothing=params.label_smoothing)
     yield from fit_and_keep(context, params, lambda data: objective)
 
@@ -48,4 +48,5 @@ KIND = Kind(
     starter=STARTER,
     devices=("cpu", "gpu"),
     run=run,
+    is_gang=True,
 )

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from runner.builtin import (
+    DATA_ARGUMENTS,
+    FORMS_OF_DATA,
+    FORMS_OF_FORMAT,
+    MODEL_ARGUMENTS,
+    SAMPLES,
+    DataName,
+    Form,
+    Format,
+    ModelName,
+    format_of,
+    unfit,
+)
+from runner.kinds.parallelism import ParallelismParams
+from runner.kinds.techniques import AugmentParams, EarlyStoppingParams, EmaParams
+from runner.parameters import MAX_COUNT, Parameters, PositiveInt
 
-class Parameters(BaseModel):
-    """Base of every parameter model: unknown keys and wrong types are faults, values are frozen."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-# Counts of samples and steps; what is larger is a slip, and too large for PyTorch besides.
-MAX_COUNT = 10**12
-
-PositiveInt = Annotated[int, Field(ge=1, le=MAX_COUNT)]
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Factory = Annotated[
     str,
     Field(
@@ -34,20 +41,50 @@ ArtifactPath = Annotated[
 ]
 
 
+def _arguments_by_name(tables: Mapping[Any, type[Parameters]]) -> ConfigDict:
+    """For editors: which ``args`` go with which ``name``."""
+
+    def add(schema: dict[str, Any]) -> None:
+        schema["allOf"] = [
+            {
+                "if": {"properties": {"name": {"const": name}}, "required": ["name"]},
+                "then": {"properties": {"args": arguments.model_json_schema()}},
+            }
+            for name, arguments in tables.items()
+        ]
+
+    return ConfigDict(json_schema_extra=add)
+
+
+def _arguments_in_words(tables: Mapping[Any, type[Parameters]]) -> str:
+    named = {name: ", ".join(arguments.model_fields) for name, arguments in tables.items()}
+    return "; ".join(f"{name}: {fields or 'none'}" for name, fields in named.items())
+
+
 class ModelParams(Parameters):
     """Which model to build: a built-in by name, or a function of yours by factory."""
 
-    name: Literal["mlp", "convnet", "resnet", "vit", "gpt"] | None = Field(
-        None, description="a built-in architecture"
-    )
+    model_config = _arguments_by_name(MODEL_ARGUMENTS)
+
+    name: ModelName | None = Field(None, description="a built-in architecture")
     factory: Factory | None = Field(
         None,
         description="your own function, as package.module:function; gets args, and input_shape and "
         "num_classes where it takes them; returns a torch.nn.Module",
     )
     args: dict[str, Any] = Field(
-        default_factory=dict, description="arguments of the architecture or of the factory"
+        default_factory=dict,
+        description="arguments of the factory, or of the architecture: "
+        + _arguments_in_words(MODEL_ARGUMENTS),
     )
+
+    @field_validator("args")
+    @classmethod
+    def _args_of_the_architecture(cls, args: dict[str, Any], info: ValidationInfo) -> Any:
+        if name := info.data.get("name"):
+            # What this raises, Pydantic reports as faults of this model, each at its own place.
+            MODEL_ARGUMENTS[name].model_validate(args)
+        return args
 
     @model_validator(mode="after")
     def _one_source(self) -> ModelParams:
@@ -56,16 +93,18 @@ class ModelParams(Parameters):
         return self
 
 
-class DataParams(Parameters):
-    """Which data to load: a built-in set by name, files by path, or a function by factory."""
+class SourceParams(Parameters):
+    """Where data comes from: a built-in set by name, files by path, or a function by factory."""
 
-    name: Literal["digits", "mnist5k", "stdlib"] | None = Field(
+    model_config = _arguments_by_name(DATA_ARGUMENTS)
+
+    name: DataName | None = Field(
         None,
         description="a built-in set: 1,797 8x8 digits, 5,000 MNIST images, or the text of the "
         "interpreter's own standard library",
     )
     path: str | None = Field(None, min_length=1, description="a file or folder, beside the spec")
-    format: Literal["csv", "parquet", "npz", "images", "text"] | None = Field(
+    format: Format | None = Field(
         None, description="what the path holds; by default told from its name"
     )
     factory: Factory | None = Field(
@@ -74,27 +113,74 @@ class DataParams(Parameters):
         "arrays x_train, y_train, x_test, y_test",
     )
     args: dict[str, Any] = Field(
-        default_factory=dict, description="arguments of the set or of the factory"
+        default_factory=dict,
+        description="arguments of the factory, or of the set: "
+        + _arguments_in_words(DATA_ARGUMENTS),
     )
     label: str | None = Field(None, description="the label column of a table; the last by default")
-    test_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
-        0.2, description="share held out for testing, where the data brings no split"
-    )
+
+    @field_validator("args")
+    @classmethod
+    def _args_of_the_set(cls, args: dict[str, Any], info: ValidationInfo) -> Any:
+        if name := info.data.get("name"):
+            DATA_ARGUMENTS[name].model_validate(args)
+        return args
 
     @model_validator(mode="after")
-    def _one_source(self) -> DataParams:
+    def _one_source(self) -> SourceParams:
         if sum(source is not None for source in (self.name, self.path, self.factory)) != 1:
             raise ValueError("expected exactly one of 'name', 'path' and 'factory'")
         for option in ("format", "label"):
             if getattr(self, option) is not None and self.path is None:
                 raise ValueError(f"'{option}' goes with 'path' only")
+        if self.path is not None and self.args:
+            raise ValueError("'args' goes with 'name' or 'factory' only")
+        if self.label is not None and self._format() not in ("csv", "parquet", None):
+            raise ValueError(f"'label' is a column of a table, and the data is {self._format()}")
         return self
+
+    def _format(self) -> Format | None:
+        return self.format or (format_of(self.path) if self.path is not None else None)
+
+    @property
+    def forms(self) -> tuple[Form, ...] | None:
+        """What the samples may be, as far as the parameters tell; None where only loading tells."""
+        if self.name is not None:
+            return FORMS_OF_DATA[self.name]
+        format = self._format()
+        return None if format is None else FORMS_OF_FORMAT[format]
+
+
+class DataParams(SourceParams):
+    """Which data to load: a built-in set by name, files by path, or a function by factory."""
+
+    test_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        0.2, description="share held out for testing, where the data brings no split"
+    )
+
+    @property
+    def train_samples(self) -> int | None:
+        """How many samples there are to train on, where that is known before anything is read."""
+        samples = SAMPLES.get(self.name or "")
+        return None if samples is None else samples - math.ceil(samples * self.test_fraction)
+
+
+class MeasuredDataParams(SourceParams):
+    """Which data to measure on: a built-in set, files by path, or a function by factory."""
+
+    test_fraction: Annotated[float, Field(gt=0.0, le=1.0)] | None = Field(
+        None,
+        description="share of the rows to measure on, 1.0 for all; by default those held out at "
+        "training if this is the data that the model was trained on, and otherwise all",
+    )
 
 
 class OptimizerParams(Parameters):
     """The optimizer, with PyTorch's names for its settings."""
 
-    name: Literal["adamw", "adam", "sgd"] = Field("adamw", description="which optimizer")
+    name: Literal["adamw", "adam", "sgd", "adafactor", "muon"] = Field(
+        "adamw", description="which optimizer; muon for matrices, with adamw for the rest"
+    )
     learning_rate: Annotated[float, Field(gt=0.0)] = Field(1e-3, description="peak learning rate")
     weight_decay: Annotated[float, Field(ge=0.0)] = Field(
         0.01, description="decay of weight matrices; biases and norms are left alone"
@@ -108,23 +194,27 @@ class OptimizerParams(Parameters):
 class SchedulerParams(Parameters):
     """How the learning rate changes over the run, after a linear warm-up."""
 
-    name: Literal["constant", "linear", "cosine"] = Field(
-        "constant", description="shape after the warm-up; linear and cosine end at zero"
+    name: Literal["constant", "linear", "cosine", "one-cycle"] = Field(
+        "constant",
+        description="shape after the warm-up; linear and cosine end at zero; one-cycle warms up "
+        "over three tenths of the steps unless told",
     )
     warmup_steps: Annotated[int, Field(ge=0, le=MAX_COUNT)] = Field(
         0, description="steps from zero to the peak"
     )
 
 
-class MeasuredParams(Parameters):
-    """Data and nothing else: what a kind needs that only measures."""
+class CheckpointParams(Parameters):
+    """When to write down all that a training needs to go on as if it had never stopped."""
 
-    data: DataParams = Field(description="what to train or measure on")
+    every_steps: PositiveInt = Field(description="optimizer steps from one to the next")
+    keep: PositiveInt = Field(2, description="how many to keep, the newest")
 
 
-class TrainingParams(MeasuredParams):
+class TrainingParams(Parameters):
     """What every kind takes that trains a model."""
 
+    data: DataParams = Field(description="what to train and measure on")
     model: ModelParams = Field(description="what to train")
     optimizer: OptimizerParams = Field(default_factory=OptimizerParams)
     lr_scheduler: SchedulerParams = Field(default_factory=SchedulerParams)
@@ -145,6 +235,54 @@ class TrainingParams(MeasuredParams):
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
         0.0, description="weight of the uniform distribution in the target"
     )
+    precision: Literal["auto", "fp32", "bf16-mixed", "fp16-mixed", "bf16-true"] = Field(
+        "auto", description="numbers to compute in; auto: bf16-mixed on a GPU that has it, or fp32"
+    )
+    ema: EmaParams | None = Field(
+        None, description="evaluate and keep a moving average of the weights, not the last ones"
+    )
+    early_stopping: EarlyStoppingParams | None = Field(
+        None,
+        description="end when it no longer gets better; the weights of the best evaluation are "
+        "what is kept",
+    )
+    augment: AugmentParams | None = Field(
+        None, description="change the images that are trained on, anew in every epoch"
+    )
+    activation_checkpointing: bool = Field(
+        False,
+        description="keep only what goes into each block, and compute the rest again for the "
+        "gradient: less memory, a third more time",
+    )
+    compile: bool = Field(
+        False, description="torch.compile each block, or the whole of a model without blocks"
+    )
+    deterministic: bool = Field(
+        False,
+        description="the same bits each time on a GPU too, with slower kernels; an operation that "
+        "has none ends the task",
+    )
+    parallelism: ParallelismParams = Field(default_factory=ParallelismParams)
+    checkpoint: CheckpointParams | None = Field(
+        None, description="what a lost or resumed attempt goes on from; without, it starts anew"
+    )
+
+    @model_validator(mode="after")
+    def _model_takes_the_data(self) -> TrainingParams:
+        if self.model.name is not None and self.data.forms is not None:
+            wrong = unfit(self.model.name, self.data.forms)
+            if wrong is not None:
+                raise ValueError(f"{wrong[0]}; expected {wrong[1]}")
+        return self
+
+    @model_validator(mode="after")
+    def _augments_images(self) -> TrainingParams:
+        if self.augment and self.data.forms is not None and "images" not in self.data.forms:
+            raise ValueError(
+                f"'augment' changes images, and the data is {' or '.join(self.data.forms)}; "
+                "expected no 'augment'"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainingParams:
@@ -161,46 +299,42 @@ class TrainingParams(MeasuredParams):
             )
         return self
 
-    @model_validator(mode="after")
-    def _batches_agree(self) -> TrainingParams:
-        batch_sizes(self)
-        return self
-
 
 DEFAULT_BATCH_SIZE = 64
 
-# Known before anything is read; the tests hold them against the data.
-BUILT_IN_TRAIN_SAMPLES = {"digits": 1437, "mnist5k": 4000}
 
-
-def batch_sizes(params: TrainingParams) -> tuple[int, int, int]:
+def batch_sizes(params: TrainingParams, dp: int = 1) -> tuple[int, int, int]:
     """Global batch, per-device batch and accumulation, any two of which give the third.
 
-    Raises ValueError where they contradict each other, with the nearest values that agree.
+    The global batch is their product times ``dp``, the workers that take different samples. Raises
+    ValueError where they contradict each other, with the nearest values that agree.
     """
     whole = params.global_batch_size
     micro = params.per_device_batch_size
     windows = params.gradient_accumulation_steps
     if whole is None:
-        micro = micro if micro is not None else DEFAULT_BATCH_SIZE // (windows or 1) or 1
-        return micro * (windows or 1), micro, windows or 1
+        micro = micro if micro is not None else DEFAULT_BATCH_SIZE // ((windows or 1) * dp) or 1
+        return micro * (windows or 1) * dp, micro, windows or 1
+    factors = [
+        (f"per_device_batch_size {micro}", micro),
+        (f"gradient_accumulation_steps {windows}", windows),
+        (f"{dp} workers", dp if dp > 1 else None),
+    ]
+    words = " x ".join(name for name, value in factors if value)
+    unit = (micro or 1) * (windows or 1) * dp
     if micro is not None and windows is not None:
-        if micro * windows != whole:
+        if unit != whole:
             raise ValueError(
-                f"global_batch_size {whole} is not per_device_batch_size {micro} x "
-                f"gradient_accumulation_steps {windows} = {micro * windows}; leave one of the "
-                "three out and it is derived"
+                f"global_batch_size {whole} is not {words} = {unit}; leave one of the three "
+                "out and it is derived"
             )
-        return whole, micro, windows
-    given, field = (windows, "gradient_accumulation_steps") if windows else (micro, "")
-    if given is None:
-        return whole, whole, 1
-    if whole % given:
-        name = field or "per_device_batch_size"
-        below, above = whole - whole % given, whole + given - whole % given
+    elif whole % unit:
+        below, above = whole - whole % unit, whole + unit - whole % unit
         nearest = f"{below} or {above}" if below else f"{above}"
+        product = "" if unit in (micro, windows, dp) and " x " not in words else f" = {unit}"
         raise ValueError(
-            f"global_batch_size {whole} is not divisible by {name} {given}; "
+            f"global_batch_size {whole} is not divisible by {words}{product}; "
             f"the nearest that is: {nearest}"
         )
-    return (whole, whole // given, given) if windows else (whole, given, whole // given)
+    micro = micro or whole // unit
+    return whole, micro, whole // (micro * dp)

@@ -6,6 +6,7 @@ from typing import Any
 
 from runner.errors import Fault, SpecError
 from runner.model import Accelerator, Inventory, Node
+from runner.plan.offers import UNSTATED_MEMORY
 from runner.spec.document import Document, Path, shown
 from runner.spec.parse import parse
 from runner.spec.suggest import did_you_mean
@@ -15,8 +16,6 @@ _TYPE_LABEL = "ray.io/accelerator-type"
 
 # What Ray's launcher starts at most, workers of all types together, where the file does not say.
 _DEFAULT_MAX_WORKERS = 2
-# A node type that does not state its memory is taken to have enough; the cloud knows, we don't.
-_UNSTATED_MEMORY = 1 << 62
 
 
 def read(source: bytes, *, file: str) -> Inventory:
@@ -87,7 +86,7 @@ def _node(
         name=name,
         id=None,
         cpus=amounts.get("CPU", 0),
-        memory_bytes=amounts.get("memory", _UNSTATED_MEMORY),
+        memory_bytes=amounts.get("memory", UNSTATED_MEMORY),
         accelerators=tuple(
             Accelerator(family=_FAMILY[resource], type=kind, count=amount)
             for resource, amount in amounts.items()

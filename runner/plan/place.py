@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import product
+
 from runner.errors import Misfit, PlanError
+from runner.kinds.training import TrainingParams
 from runner.model import (
     Accelerator,
     Inventory,
@@ -11,10 +15,14 @@ from runner.model import (
     Placement,
     Plan,
     PlannedTask,
+    Resources,
     Task,
 )
 from runner.plan.arithmetic import batches
-from runner.plan.offers import asks, demand, explained, lacks, nearest, same_type
+from runner.plan.gangs import Layout, alternatives, bundles_on, hosts, layout
+from runner.plan.misfit import misfit
+from runner.plan.offers import demand, same_type
+from runner.plan.parallelism import counts_for, device_memory, explain, training_params
 
 TYPE_LABEL = "ray.io/accelerator-type"
 DEVICES = {"gpu": "cuda", "tpu": "tpu", "npu": "npu"}
@@ -23,7 +31,8 @@ DEVICES = {"gpu": "cuda", "tpu": "tpu", "npu": "npu"}
 def place(job: Job, inventory: Inventory) -> Plan:
     """A plan that binds every task of ``job`` to nodes of ``inventory``.
 
-    A task takes the first of its alternatives that some node, live or to be started, can ever hold.
+    A task takes the first of its alternatives that the nodes, live or to be started, can ever hold,
+    with as many of the workers that it allows as there is room for.
     Without a wish for devices it keeps off nodes that have some, where there are others. Whether a
     node is free at the moment is not asked: a task waits for that.
 
@@ -34,18 +43,35 @@ def place(job: Job, inventory: Inventory) -> Plan:
     planned: list[PlannedTask] = []
     waves = _waves(job)
     for task in job.tasks:
-        placement = _place_one(task, inventory)
-        if placement is None:
-            misfits.append(_misfit(task, inventory))
-        else:
-            planned.append(
-                PlannedTask(
-                    task=task, placement=placement, batches=batches(task), wave=waves[task.name]
-                )
+        params = training_params(task)
+        found = _place_one(task, params, inventory)
+        if isinstance(found, Misfit):
+            misfits.append(found)
+            continue
+        batch, words = None, ""
+        if params is not None:
+            widths, words = explain(params, found.placement.num_workers, found.device_memory)
+            batch = batches(params, widths.dp)
+        planned.append(
+            PlannedTask(
+                task=task,
+                placement=found.placement,
+                batches=batch,
+                wave=waves[task.name],
+                parallelism=words,
             )
+        )
     if misfits:
         raise PlanError(misfits)
     return Plan(job=job, cluster=inventory.source, tasks=tuple(planned))
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a task goes, and the memory of each of its devices in bytes, if it is known."""
+
+    placement: Placement
+    device_memory: float | None
 
 
 def _waves(job: Job) -> dict[str, int]:
@@ -71,48 +97,87 @@ def _waves(job: Job) -> dict[str, int]:
     return waves
 
 
-def _place_one(task: Task, inventory: Inventory) -> Placement | None:
+def _place_one(task: Task, params: TrainingParams | None, inventory: Inventory) -> _Place | Misfit:
+    asked = task.resources
+    together = 1 if params is None else params.parallelism.tp
+    counts = counts_for(params, asked)
+    layouts = [layout(n, together=together, num_nodes=asked.num_nodes) for n in counts]
     passed: list[str] = []
-    for accelerator in task.resources.accelerators:
-        fitting = [node for node in inventory.nodes if not lacks(node, task.resources, accelerator)]
-        if not fitting:
-            passed.append(f"{accelerator or 'cpu'} fits nowhere")
-            continue
-        live = [node for node in fitting if node.count_max is None]
-        chosen = live or fitting
-        why = []
-        if accelerator is None:
-            plain = [node for node in chosen if not node.accelerators]
-            if plain and len(plain) < len(chosen):
-                why.append("keeps off nodes with accelerators")
-            chosen = plain or chosen
-        return _placement(task, accelerator, chosen, [*passed, *why])
-    return None
+    for accelerator in asked.accelerators:
+        for pools in alternatives(inventory.nodes, accelerator):
+            # The more workers the better; of as many, the pool that comes first.
+            for lie, pool in product(layouts, pools):
+                chosen = hosts(pool, asked, accelerator, lie)
+                if not chosen:
+                    continue
+                why = list(passed)
+                if accelerator is None and not any(node.accelerators for node in chosen):
+                    others = [node for each in pools for node in each if node.accelerators]
+                    if any(bundles_on(node, asked, accelerator, lie) for node in others):
+                        why.append("keeps off nodes with accelerators")
+                return _Place(
+                    _placement(task, accelerator, chosen, lie, why),
+                    device_memory(chosen, asked, accelerator, lie),
+                )
+        fit = "fits" if layouts[-1].num_workers == 1 else "fit"
+        passed.append(f"{_workers(asked, accelerator, layouts[-1])} {fit} nowhere")
+    return misfit(task, params, inventory, layouts[-1])
 
 
 def _placement(
-    task: Task, accelerator: Accelerator | None, chosen: list[Node], why: list[str]
+    task: Task,
+    accelerator: Accelerator | None,
+    chosen: list[Node],
+    lie: Layout,
+    why: list[str],
 ) -> Placement:
-    starting = chosen[0].count_max is not None
     labels = {}
-    what = f"{accelerator}" if accelerator else f"cpus:{task.resources.cpus:g}"
-    if starting:
-        chosen = chosen[:1]
-        if accelerator is not None and accelerator.type is not None:
-            labels = {TYPE_LABEL: _spelled(chosen[0], accelerator)}
-        where = f"{what} fits {chosen[0].name}, of which up to {chosen[0].count_max} can be started"
-    elif len(chosen) == 1:
-        where = f"{what} fits {chosen[0].name}"
-    else:
-        where = f"{what} fits any of {len(chosen)} nodes"
+    if chosen[0].count_max is not None and accelerator is not None and accelerator.type is not None:
+        labels = {TYPE_LABEL: _spelled(chosen[0], accelerator)}
     return Placement(
         device=DEVICES[accelerator.family] if accelerator else "cpu",
         nodes=tuple(node.name for node in chosen),
         node_ids=tuple(node.id for node in chosen if node.id is not None),
         demand=demand(task.resources, accelerator),
-        reason="; ".join([*why, where]),
+        reason="; ".join([*why, _where(task.resources, accelerator, chosen, lie)]),
         labels=labels,
+        bundles=(lie.size,) * lie.count,
+        is_spread=lie.is_spread,
     )
+
+
+def _workers(asked: Resources, accelerator: Accelerator | None, lie: Layout) -> str:
+    """The workers and how they are to lie, in words."""
+    what = f"{accelerator}" if accelerator else f"cpus:{asked.cpus:g}"
+    if lie.num_workers == 1:
+        return what
+    what = f"{lie.num_workers} workers of {what}"
+    if lie.is_spread:
+        return f"{what}, {lie.size} on each of {lie.count} nodes,"
+    return what if lie.size == 1 else f"{what}, {lie.size} on one node,"
+
+
+def _where(
+    asked: Resources, accelerator: Accelerator | None, chosen: list[Node], lie: Layout
+) -> str:
+    """Where the workers lie, in words."""
+    what = _workers(asked, accelerator, lie)
+    count, first = lie.num_workers, chosen[0]
+    is_gang = count > 1
+    if asked.min_workers is not None and count < asked.num_workers:
+        least = asked.min_workers
+        what = f"of {least} to {asked.num_workers} workers {count} can be used: {what}"
+    fit = "fit" if is_gang else "fits"
+    if first.count_max is not None:
+        needed = -(-lie.count * first.count_max // bundles_on(first, asked, accelerator, lie))
+        name = f"{needed} of {first.name}" if needed > 1 else first.name
+        return f"{what} {fit} {name}, of which up to {first.count_max} can be started"
+    if len(chosen) == 1:
+        return f"{what} {fit} {first.name}"
+    if not is_gang or lie.is_spread:
+        return f"{what} {fit} any of {len(chosen)} nodes"
+    held = sum(bundles_on(node, asked, accelerator, lie) for node in chosen) * lie.size
+    return f"{what} {fit} {len(chosen)} nodes, which hold {held} together"
 
 
 def _spelled(node: Node, accelerator: Accelerator) -> str:
@@ -121,16 +186,4 @@ def _spelled(node: Node, accelerator: Accelerator) -> str:
         device.type
         for device in node.accelerators
         if device.type and same_type(device.type) == same_type(accelerator.type or "")
-    )
-
-
-def _misfit(task: Task, inventory: Inventory) -> Misfit:
-    lines = explained(inventory.nodes, task.resources)
-    if not inventory.nodes:
-        lines = [f"{inventory.source} has no nodes"]
-    return Misfit(
-        task=task.name,
-        asks=asks(task.resources),
-        lacks=tuple(lines),
-        nearest=nearest(inventory.nodes, task.resources),
     )

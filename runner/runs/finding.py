@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
+from functools import partial
 from pathlib import Path
 
 from runner.cluster.address import process_started
-from runner.errors import RunNotFoundError
+from runner.errors import RunNotFoundError, UsageError
 from runner.model import Record
 from runner.runs.folder import PLAN, RunFolder
 
@@ -19,6 +20,26 @@ SILENCE_S = 60.0
 
 # From this likeness on a name is offered as the one that was meant.
 NEAR = 0.7
+
+
+def storage_at(named: str | Path | None, environment: Mapping[str, str]) -> Path:
+    """The folder of runs: as ``named``, else as RUNNER_STORAGE says, else ``runs``.
+
+    Raises UsageError for what is no folder of this machine.
+    """
+    text = str(named or environment.get("RUNNER_STORAGE") or "runs")
+    if "://" in text:
+        raise UsageError(
+            f"storage {text} is a URI; this version keeps runs in folders",
+            hint="name a folder that every node reaches, such as a network mount",
+        )
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # Python tells no more than that
+        raise UsageError(
+            f"storage {text} lies in the home of a user who has none here",
+            hint="name the folder by its whole path",
+        ) from None
 
 
 def all_runs(storage: Path) -> list[RunFolder]:
@@ -33,8 +54,10 @@ def _made_at_s(folder: RunFolder) -> float:
     return (folder.path / PLAN).stat().st_mtime
 
 
-def find(name: str, storage: Path) -> RunFolder:
+def find(name: str, storage: Path, *, running: bool = False) -> RunFolder:
     """The run called ``name``: its id, a prefix that only it has, ``latest``, or its folder's path.
+
+    Where several begin so and whoever asks wants one that is ``running``, the others don't count.
 
     Raises RunNotFoundError, naming those that come near.
     """
@@ -49,20 +72,24 @@ def find(name: str, storage: Path) -> RunFolder:
         return runs[0]
     matches = [folder for folder in runs if folder.run == name]
     matches = matches or [folder for folder in runs if folder.run.startswith(name)]
+    what = "runs"
+    if running and len(matches) > 1:
+        going = [folder for folder in matches if is_running(folder, folder.records())]
+        matches, what = (going, "running runs") if going else (matches, what)
     if len(matches) == 1:
         return matches[0]
     if matches:
         shown = ", ".join(folder.run for folder in matches[:5])
         more = ", ..." if len(matches) > 5 else ""
         raise RunNotFoundError(
-            f"{len(matches)} runs begin with '{name}': {shown}{more}",
+            f"{len(matches)} {what} begin with '{name}': {shown}{more}",
             hint="name more of it, or 'latest'",
         )
-    near = max(runs, key=lambda folder: _likeness(name, folder.run))
+    near = max(["latest", *(folder.run for folder in runs)], key=partial(_likeness, name))
     raise RunNotFoundError(
         f"no run in {storage} begins with '{name}'",
-        hint=f"did you mean '{near.run}'?"
-        if _likeness(name, near.run) > NEAR
+        hint=f"did you mean '{near}'?"
+        if _likeness(name, near) > NEAR
         else "'runner list' shows them",
     )
 
@@ -70,6 +97,12 @@ def find(name: str, storage: Path) -> RunFolder:
 def _likeness(name: str, run: str) -> float:
     """How like ``name`` is to as much of the run's name, from 0 to 1."""
     return SequenceMatcher(None, name, run[: len(name)]).ratio()
+
+
+def is_running(folder: RunFolder, records: Sequence[Record]) -> bool:
+    """Whether the run has not ended, and somebody drives it."""
+    ended = any(record.event == "run_ended" for record in records)
+    return not ended and driver_alive(folder, records)
 
 
 def driver_alive(folder: RunFolder, records: Sequence[Record]) -> bool:

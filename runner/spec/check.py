@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path as File
 from typing import Any
 
@@ -13,17 +13,22 @@ from pydantic import ValidationError
 from runner.errors import Fault, SpecError
 from runner.kinds import KINDS, find
 from runner.model import Job, Retry, Task
-from runner.spec import beside
+from runner.spec import beside, gangs, references
 from runner.spec import overrides as overriding
 from runner.spec.document import Document, Path, shown
 from runner.spec.faults import translate
 from runner.spec.parse import parse
 from runner.spec.resources import parse_duration
-from runner.spec.shape import DEFAULTS, NAME, JobSpec, TaskSpec, task_model
+from runner.spec.shape import (
+    DEFAULTS,
+    EXTENSION,
+    NAME,
+    NAME_WORDS,
+    JobSpec,
+    TaskSpec,
+    task_model,
+)
 from runner.spec.suggest import did_you_mean
-
-REFERENCE = re.compile(r"\$\{tasks\.([^}]*)\}")
-_OUTPUT = re.compile(r"([^.]+)\.outputs\.([^.]+)")
 
 
 def load(
@@ -54,12 +59,14 @@ def load(
         message = f"{what}; expected a map with 'name' and 'tasks'"
         raise SpecError([*faults, document.place(()).fault(message)])
     faults += overriding.apply(document, overrides, environment)
-    edges = _check_references(document, faults)
+    for extension in [key for key in document.data if key.startswith(EXTENSION)]:
+        del document.data[extension]  # its anchors are expanded where they are used
+    edges = references.check(document, faults)
     spoken_for = {_position(fault) for fault in faults}
     more: list[Fault] = []
     head, wrong = _check_head(document, more)
     specs = _check_tasks(document, wrong, more)
-    _check_cycles(document, edges, more)
+    references.check_cycles(document, edges, more)
     params = {name: _params(spec) for name, spec in specs.items()}
     workdir = _workdir(document, params, folder, more)
     if folder is not None:
@@ -131,9 +138,19 @@ def _check_tasks(document: Document, wrong: set[str], faults: list[Fault]) -> di
     for name, data in tasks.items():
         path: Path = ("tasks", name)
         if not re.fullmatch(NAME, str(name)):
-            faults.append(document.place(path, key=True).fault(
-                f"the task name '{shown(name)}'; expected letters, digits, - and _, at most 63, "
-                "beginning with a letter or digit"))  # fmt: skip
+            faults.append(
+                document.place(path, key=True).fault(
+                    f"the task name '{shown(name)}'; expected {NAME_WORDS}"
+                )
+            )
+        if name in TaskSpec.model_fields and not (isinstance(data, dict) and "kind" in data):
+            faults.append(
+                document.place(path, key=True).fault(
+                    f"'{name}' stands where a task's name is expected; expected it indented, in "
+                    "its task"
+                )
+            )
+            continue
         if not isinstance(data, dict):
             faults.append(
                 document.place(path).fault(
@@ -148,24 +165,10 @@ def _check_tasks(document: Document, wrong: set[str], faults: list[Fault]) -> di
         model = task_model(kind)
         try:
             specs[name] = model.model_validate_json(_json(_merged(defaults, data)))
-            _check_devices(document, name, specs[name], faults)
+            gangs.check(document, name, specs[name], faults)
         except ValidationError as error:
             faults += translate(error, document, path, model)
     return specs
-
-
-def _check_devices(document: Document, name: str, spec: TaskSpec, faults: list[Fault]) -> None:
-    """A fault where the task asks for a family of devices that its kind can't use."""
-    usable = find(spec.kind).devices
-    for index, choice in enumerate(spec.resources.resolve().accelerators):
-        if choice is not None and choice.family not in usable:
-            own: Path = ("tasks", name, "resources", "accelerators")
-            path = own if own in document.values else ("resources", "accelerators")
-            if (*path, index) in document.values:
-                path = (*path, index)
-            faults.append(document.place(path).fault(
-                f"accelerators: the kind {spec.kind} does not run on {choice}; "
-                f"expected {' or '.join(usable)}"))  # fmt: skip
 
 
 def _merged(defaults: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
@@ -179,6 +182,10 @@ def _merged(defaults: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, A
 
 
 def _kind_fault(document: Document, path: Path, kind: Any, name: str) -> Fault:
+    if kind is None and (*path, "kind") in document.values:
+        return document.place((*path, "kind")).fault(
+            f"kind is empty; expected one of {', '.join(KINDS)}"
+        )
     if kind is None:
         return document.place(path, key=True).fault(
             f"the task '{shown(name)}' has no 'kind'; expected one of {', '.join(KINDS)}"
@@ -190,99 +197,6 @@ def _kind_fault(document: Document, path: Path, kind: Any, name: str) -> Fault:
     return where.fault(f"no kind is called '{shown(kind)}'{hint}")
 
 
-def _strings(data: Any, path: Path) -> Iterator[tuple[Path, str]]:
-    if isinstance(data, str):
-        yield path, data
-    elif isinstance(data, dict):
-        for key, value in data.items():
-            yield from _strings(value, (*path, key))
-    elif isinstance(data, list):
-        for index, value in enumerate(data):
-            yield from _strings(value, (*path, index))
-
-
-def _check_references(document: Document, faults: list[Fault]) -> dict[str, dict[str, Path]]:
-    """For each task the tasks it depends on, with the place that says so."""
-    tasks = document.data.get("tasks")
-    tasks = tasks if isinstance(tasks, dict) else {}
-    edges: dict[str, dict[str, Path]] = {name: {} for name in tasks}
-    for path, text in _strings(document.data, ()):
-        for match in REFERENCE.finditer(text):
-            inside = match.group(1)
-            place = document.place(path)
-            target = _OUTPUT.fullmatch(inside)
-            if path[0] != "tasks" or len(path) < 3 or path[2] in TaskSpec.model_fields:
-                faults.append(place.fault("a reference to a task's output can't stand here; "
-                                          "expected it in a parameter of a task"))  # fmt: skip
-            elif target is None:
-                faults.append(place.fault(f"the reference '{shown(match.group(0))}'; expected "
-                                          "${tasks.NAME.outputs.NAME}"))  # fmt: skip
-            elif text != match.group(0):
-                faults.append(place.fault("a reference among other text; expected it to be the "
-                                          "whole value"))  # fmt: skip
-            else:
-                name, output = target.group(1), target.group(2)
-                if name not in tasks:
-                    hint = did_you_mean(name, tasks)
-                    faults.append(place.fault(f"no task is called '{shown(name)}'{hint}"))
-                    continue
-                edges[str(path[1])].setdefault(name, path)
-                kind = _kind_of(tasks[name])
-                if kind is not None and output not in find(kind).outputs:
-                    what = f"the task '{shown(name)}' (kind {kind}) has no output '{shown(output)}'"
-                    hint = did_you_mean(output, find(kind).outputs) or "; it has none"
-                    faults.append(place.fault(what + hint))
-    for name, task in tasks.items():
-        others = task.get("depends_on") if isinstance(task, dict) else None
-        for index, other in enumerate(others if isinstance(others, list) else []):
-            path = ("tasks", name, "depends_on", index)
-            if not isinstance(other, str) or REFERENCE.search(other):
-                continue  # a fault already
-            if other not in tasks:
-                faults.append(document.place(path).fault(
-                    f"no task is called '{shown(other)}'{did_you_mean(other, tasks)}"))  # fmt: skip
-            else:
-                edges[name].setdefault(other, path)
-    return edges
-
-
-def _kind_of(task: Any) -> str | None:
-    kind = task.get("kind") if isinstance(task, dict) else None
-    return kind if isinstance(kind, str) and kind in KINDS else None
-
-
-def _check_cycles(
-    document: Document, edges: Mapping[str, Mapping[str, Path]], faults: list[Fault]
-) -> None:
-    """A fault for each cycle, at the reference that closes it."""
-    done: set[str] = set()
-    for start in edges:
-        trail: dict[str, Iterator[str]] = {}  # the tasks on the way here, and what each still needs
-        if start not in done:
-            trail[start] = iter(edges[start])
-        while trail:
-            name = next(reversed(trail))
-            other = next(trail[name], None)
-            if other is None:
-                del trail[name]
-                done.add(name)
-            elif other in trail:
-                names = list(trail)
-                cycle = [*names[names.index(other) :], other]
-                faults.append(document.place(edges[name][other]).fault(_cycle_words(cycle)))
-            elif other not in done:
-                trail[other] = iter(edges[other])
-
-
-def _cycle_words(cycle: list[str]) -> str:
-    if len(cycle) == 2:
-        return f"the task '{shown(cycle[0])}' waits for itself; expected another task"
-    if len(cycle) > 10:
-        cycle = [*cycle[:4], "...", *cycle[-4:]]
-    words = " needs ".join(shown(name) for name in cycle)
-    return f"tasks that wait for each other: {words}; expected an order in which they can start"
-
-
 def _task(
     name: str, spec: TaskSpec, params: Mapping[str, Any], depends_on: Mapping[str, Path]
 ) -> Task:
@@ -291,7 +205,7 @@ def _task(
         name=name,
         kind=spec.kind,
         params=params,
-        resources=spec.resources.resolve(),
+        resources=spec.resources.resolve(is_gang=find(spec.kind).is_gang),
         depends_on=tuple(depends_on),
         retry=Retry(max_restarts=spec.retry.max_restarts),
         timeout_s=parse_duration(timeout) if isinstance(timeout, str) else timeout,

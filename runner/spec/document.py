@@ -9,6 +9,9 @@ from runner.errors import Fault
 
 Path: TypeAlias = tuple[str | int, ...]
 
+# What stands for the file's name in the places of values that ``--set`` gave.
+ORIGIN = "--set"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from runner.builtin import DATA_ARGUMENTS, MODEL_ARGUMENTS
 from runner.errors import Fault
-from runner.spec.document import Document, Path, Place, shown
+from runner.spec.document import ORIGIN, Document, Path, Place, shown
 from runner.spec.scalars import typed_scalar
+from runner.spec.shape import NAME_WORDS
 from runner.spec.suggest import did_you_mean
+from runner.spec.unknown import instead_of
 
 # What each of Pydantic's errors says was expected; the names in braces are of its context.
 _EXPECTED = {
@@ -30,6 +34,7 @@ _EXPECTED = {
     "greater_than_equal": "at least {ge}",
     "less_than": "less than {lt}",
     "less_than_equal": "at most {le}",
+    "multiple_of": "a multiple of {multiple_of}",
     "string_too_short": "at least {min_length} characters",
     "string_too_long": "at most {max_length} characters",
     "too_short": "at least {min_length} items",
@@ -91,7 +96,11 @@ def _is_union(annotation: Any) -> bool:
 
 
 def _model_of(annotation: Any) -> type[BaseModel] | None:
+    """The model of a map that may stand here, if there is just one."""
     bare = _bare(annotation)
+    if _is_union(bare):
+        models = [found for part in get_args(bare) if (found := _model_of(part)) is not None]
+        return models[0] if len(models) == 1 else None
     return bare if isinstance(bare, type) and issubclass(bare, BaseModel) else None
 
 
@@ -135,9 +144,9 @@ def _fault(
         what = _description(model, path[len(prefix) :])
         return parent.fault(f"{inside}; expected it" + (f": {what}" if what else ""))
     if kind == "extra_forbidden":
-        known = _fields(model, path[len(prefix) : -1])
+        holder = _model_at(model, path[len(prefix) : -1]) or _arguments_at(document, path[:-1])
         return document.place(path, key=True).fault(
-            f"unknown key '{name}'" + (did_you_mean(str(path[-1]), known) or "; see 'runner kinds'")
+            f"unknown key '{name}'{instead_of(str(path[-1]), holder)}"
         )
     if kind == "string_pattern_mismatch":
         if is_key:
@@ -164,19 +173,37 @@ def _fault(
                   for key, limit in context.items()}  # fmt: skip
         expected = item.get("expected") or _EXPECTED[kind].format(**limits)
         return place.fault(
-            f"{name} is {_quoted(value)}; expected {expected}{_quotes(expected, value)}"
+            f"{name} is {_quoted(value)}; expected {expected}"
+            + (_by_name(_model_at(model, path[len(prefix) :]), value) or _quotes(expected, value))
         )
     return place.fault(f"{name} is {_quoted(value)}; {item['msg']}")
 
 
 def _place_of_rule(document: Document, path: Path, value: Any, message: str) -> Place:
-    """Where a broken rule is best seen: in a map, at the first of its keys that the rule names."""
-    if not isinstance(value, dict):
-        return document.place(path)
-    for name in value:
-        if re.search(rf"(?<![A-Za-z_]){re.escape(name)}(?![A-Za-z_])", message):
-            return document.place((*path, name), key=True)
-    return document.place(path, key=True)
+    """Where a broken rule is best seen: in a map, at a key that the rule names."""
+    keys = [(*path, name) for name in value] if isinstance(value, dict) else []
+    return place_named(document, keys, message) or document.place(path, key=isinstance(value, dict))
+
+
+def place_named(document: Document, keys: Iterable[Path], message: str) -> Place | None:
+    """The place of one of ``keys`` that ``message`` names; None where it names none of them.
+
+    That is the last one that was overridden, as it broke what held in the file; else the first.
+    """
+    named = [
+        document.place(path, key=True)
+        for path in keys
+        if re.search(rf"(?<![A-Za-z_]){re.escape(str(path[-1]))}(?![A-Za-z_])", message)
+    ]
+    overridden = [place for place in named if place.file == ORIGIN]
+    return next(iter(overridden[-1:] or named), None)
+
+
+def _by_name(model: type[BaseModel] | None, value: Any) -> str:
+    """How to write a word that stands where a map with a name belongs."""
+    if model is None or "name" not in model.model_fields or not isinstance(value, str) or not value:
+        return ""
+    return f", such as {{name: {shown(value)}}}"
 
 
 def _quotes(expected: str, value: Any) -> str:
@@ -207,8 +234,8 @@ def _pattern_words(pattern: str) -> str:
     if ":" in pattern:
         return "expected package.module:function"
     if pattern.startswith("^[A-Za-z_]"):
-        return "expected letters, digits and _, not beginning with a digit"
-    return "expected letters, digits, - and _, at most 63, beginning with a letter or digit"
+        return "expected letters (A-Z, a-z), digits and _, not beginning with a digit"
+    return f"expected {NAME_WORDS}"
 
 
 def _model_at(model: type[BaseModel], path: Path) -> type[BaseModel] | None:
@@ -219,9 +246,14 @@ def _model_at(model: type[BaseModel], path: Path) -> type[BaseModel] | None:
     return _model_of(annotation)
 
 
-def _fields(model: type[BaseModel], path: Path) -> list[str]:
-    found = _model_at(model, path)
-    return list(found.model_fields) if found else []
+def _arguments_at(document: Document, path: Path) -> type[BaseModel] | None:
+    """The model of the ``args`` at ``path``, which depends on the name that stands beside them."""
+    if path[-1:] != ("args",):
+        return None
+    holder: Any = document.data
+    for part in path[:-1]:
+        holder = holder[part]
+    return {**MODEL_ARGUMENTS, **DATA_ARGUMENTS}.get(holder.get("name"))
 
 
 def _description(model: type[BaseModel], path: Path) -> str:

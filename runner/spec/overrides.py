@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from runner.errors import Fault, SpecError
-from runner.spec.document import Document, Path, Place, shown
+from runner.spec.document import ORIGIN, Document, Path, Place, shown
 from runner.spec.parse import MAX_DEPTH, parse
+from runner.spec.shape import EXTENSION, JobSpec
 from runner.spec.suggest import did_you_mean
 
-ORIGIN = "--set"
 Placed = TypeVar("Placed", Fault, Place)
 _FORM = "expected PATH=VALUE, such as tasks.student.temperature=4"
 
@@ -35,6 +35,17 @@ def _apply_one(document: Document, text: str, environment: Mapping[str, str]) ->
         return [whole.fault(f"'{shown(readable)}'; {_FORM}")]
     if len(names) > MAX_DEPTH:
         return [whole.fault(f"a path of {len(names)} names; expected at most {MAX_DEPTH}")]
+    if names[0].startswith(EXTENSION):
+        return [
+            whole.fault(
+                f"'{shown(names[0])}' only holds what stands elsewhere too; expected the path of "
+                "the value there, such as tasks.student.temperature"
+            )
+        ]
+    tasks = document.data.get("tasks")
+    if isinstance(tasks, dict) and names[0] in tasks and names[0] not in JobSpec.model_fields:
+        said = shown(dotted.strip())
+        return [whole.fault(f"'{said}' begins with a task's name; did you mean 'tasks.{said}'?")]
     start = len(dotted) + 1
     try:
         # An argument of the command that is not UTF-8 comes with surrogates in place of its bytes.
@@ -83,7 +94,8 @@ def _holder(document: Document, names: Sequence[str], whole: Place) -> tuple[Any
             if path[:-1] == ("tasks",) and name not in target:
                 return whole.fault(f"no task is called '{shown(name)}'{did_you_mean(name, target)}")
             target[name] = {}
-            document.keys[path] = document.values[path] = whole
+            document.keys.setdefault(path, whole)  # an empty one keeps the place where it stands
+            document.values[path] = whole
         target = target[step]
     return target, path
 

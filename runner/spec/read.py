@@ -20,10 +20,10 @@ def read(path: Path, *, overrides: Sequence[str] = (), environment: Mapping[str,
         with path.open("rb") as file:
             source = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise UsageError(
-            f"{path} can't be read: {error.strerror}",
-            hint="expected the path of a spec; 'runner init train' prints one to begin with",
-        ) from None
+        hint = "expected the path of a spec; 'runner init train' prints one to begin with"
+        if "=" in path.name:
+            hint = f"a value to override needs a --set of its own: --set {path}"
+        raise UsageError(f"{path} can't be read: {error.strerror}", hint=hint) from None
     return load(
         source,
         file=str(path),

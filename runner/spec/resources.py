@@ -32,9 +32,11 @@ TPU_COUNTS = (1, 2, 4, 8)
 
 _ACCELERATOR = re.compile(r"([A-Za-z][A-Za-z0-9-]*?)(?::([0-9]{0,6}\.?[0-9]{1,6}))?")
 _MEMORY = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*([KMGT]i?B)")
+_NEARLY_MEMORY = re.compile(r"([0-9.]{1,18})\s*([KMGT])(i?)B?", re.IGNORECASE)
+_LETTERS = "KMGT"
 _BYTES = {
     f"{letter}{binary}B": (1024 if binary else 1000) ** power
-    for power, letter in enumerate("KMGT", start=1)
+    for power, letter in enumerate(_LETTERS, start=1)
     for binary in ("", "i")
 }
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(s|m|h|d)")
@@ -80,13 +82,27 @@ def parse_memory(text: str) -> int:
     """Bytes in ``8GB`` or ``512MiB``. Raises ValueError."""
     match = _MEMORY.fullmatch(text.strip())
     if match is None:
+        near = _NEARLY_MEMORY.fullmatch(text.strip())
         raise ValueError(
-            f"'{shown(text)}' is no amount of memory; expected such as 512MB, 8GB or 4GiB"
-        )
+            f"'{shown(text)}' is no amount of memory; "
+            + (f"did you mean '{near[1]}{near[2].upper()}{near[3].lower()}B'?" if near else
+               "expected such as 512MB, 8GB or 4GiB")
+        )  # fmt: skip
     amount = int(float(match.group(1)) * _BYTES[match.group(2)])
     if amount == 0:
         raise ValueError(f"'{shown(text)}' is nothing; leave it out, or ask for more")
     return amount
+
+
+def memory_text(amount: int, *, up: bool = False) -> str:
+    """Bytes as a spec writes them, to three digits or all before the point: down, or rounded up."""
+    power = min((len(str(amount)) - 1) // 3, len(_LETTERS))
+    unit = 1000**power
+    decimals = max(0, 3 - len(str(amount // unit)))
+    # In whole numbers: what is rounded down must fit where the amount does.
+    step = max(1, unit // 10**decimals)
+    rounded = -(-amount // step) * step if up else amount // step * step
+    return f"{rounded / unit:.15g}{('', *_LETTERS)[power]}B"
 
 
 def parse_duration(text: str) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from runner.kinds import KINDS
-from runner.spec.shape import NAME, JobSpec, task_model
+from runner.spec.shape import EXTENSION, NAME, JobSpec, task_model
 
 _TYPED = ("integer", "number", "boolean")
 _REFERENCE = {"type": "string", "pattern": r"^\$\{env:[A-Za-z_][A-Za-z0-9_]*\}$"}
@@ -38,6 +38,9 @@ def schema() -> dict[str, Any]:
             },
             "allOf": branches,
         },
+    }
+    document["patternProperties"] = {
+        f"^{EXTENSION}": {"description": "anchors for other places to copy; means nothing itself"}
     }
     adapted: dict[str, Any] = _adapted(document)
     return {

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Annotated, Any, cast
 
-from pydantic import AfterValidator, BeforeValidator, Field, create_model
+from pydantic import AfterValidator, BeforeValidator, Field, create_model, model_validator
 
 from runner import kinds
-from runner.kinds.training import Parameters
-from runner.model import Resources, Retry
+from runner.model import Accelerator, Resources, Retry
+from runner.parameters import Parameters
 from runner.spec.document import shown
 from runner.spec.resources import parse_accelerator, parse_duration, parse_memory
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"
+NAME_WORDS = "letters (A-Z, a-z), digits, - and _, at most 63, beginning with a letter or digit"
+# The names of keys at the top begin so that hold anchors for other places and mean nothing more.
+EXTENSION = "x-"
 MAX_TIMEOUT_S = 365 * 86400
+MAX_WORKERS = 10_000
 ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 
 def _accelerator(text: str) -> str:
     parse_accelerator(text)
     return text
+
+
+def _is_word(value: Any) -> Any:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise ValueError(f"{shown(value)} names no device; expected such as gpu:1 or H100:8")
+    if isinstance(value, dict) and len(value) == 1:
+        [(name, count)] = value.items()
+        raise ValueError(f"a map; expected one word, such as {shown(name)}:{shown(count)}")
+    return value
 
 
 def _memory(text: str) -> str:
@@ -47,34 +61,81 @@ def _duration(value: float | str) -> float | str:
     return value
 
 
-AcceleratorText = Annotated[str, AfterValidator(_accelerator)]
+AcceleratorText = Annotated[str, BeforeValidator(_is_word), AfterValidator(_accelerator)]
 Alternatives = Annotated[list[AcceleratorText], Field(min_length=1), AfterValidator(_alternatives)]
 MemoryText = Annotated[str, BeforeValidator(_has_unit), AfterValidator(_memory)]
 EnvName = Annotated[str, Field(pattern=ENV_NAME)]
+Workers = Annotated[int, Field(ge=1, le=MAX_WORKERS)]
+
+
+class WorkersSpec(Parameters):
+    """As many workers as there is room for, within bounds."""
+
+    min: Workers = Field(description="the fewest that will do")
+    max: Workers = Field(description="the most that are of use")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> WorkersSpec:
+        if self.min > self.max:
+            raise ValueError(f"min {self.min} is more than max {self.max}; expected at most that")
+        return self
 
 
 class ResourcesSpec(Parameters):
-    """What one worker of a task asks for."""
+    """What each worker of a task asks for, and how many workers share the task."""
 
     cpus: Annotated[float, Field(gt=0, le=100_000)] = Field(
-        1.0, description="CPUs; also the threads that the framework may use"
+        1.0, description="CPUs of each worker; also the threads that its framework may use"
     )
-    memory: MemoryText | None = Field(None, description="main memory, such as 8GB")
+    memory: MemoryText | None = Field(None, description="main memory of each worker, such as 8GB")
     accelerators: AcceleratorText | Alternatives | None = Field(
         None,
         description="devices, such as gpu:1, H100:8, TPU-V5E:8 or npu:1; a list is "
-        "alternatives in order, where cpu may come last",
+        "alternatives in order, where cpu may come last. Of each worker where num_workers is "
+        "given; else a task that trains gets a worker for each GPU",
+    )
+    num_workers: Workers | WorkersSpec | None = Field(
+        None,
+        description="processes that share the task, each on a GPU of its own if it asks for GPUs; "
+        "{min: 1, max: 8} for as many as there is room for",
+    )
+    num_nodes: Workers | None = Field(
+        None, description="nodes over which the workers are spread evenly"
     )
 
-    def resolve(self) -> Resources:
-        """The request as the rest of runner sees it."""
-        asked = self.accelerators
-        words = [asked] if isinstance(asked, str) else asked or ["cpu"]
+    def resolve(self, *, is_gang: bool) -> Resources:
+        """The request as the rest of runner sees it; ``is_gang`` if several workers can share it.
+
+        A worker drives one GPU: where the number of workers is not given there is one for each.
+        """
+        choices = self.choices()
+        nodes, asked = self.num_nodes, self.num_workers
+        most = asked.max if isinstance(asked, WorkersSpec) else asked
+        if is_gang and most is None:
+            most = max(gpus_of(choice) for choice in choices) * (nodes or 1)
+            choices = tuple(
+                replace(choice, count=1.0) if choice and gpus_of(choice) > 1 else choice
+                for choice in choices
+            )
         return Resources(
             cpus=self.cpus,
             memory_bytes=parse_memory(self.memory) if self.memory else None,
-            accelerators=tuple(parse_accelerator(word) for word in words),
+            accelerators=choices,
+            num_workers=most or 1,
+            min_workers=asked.min if isinstance(asked, WorkersSpec) else None,
+            num_nodes=nodes,
         )
+
+    def choices(self) -> tuple[Accelerator | None, ...]:
+        """The alternatives as written, in order; None means CPU."""
+        asked = self.accelerators
+        words = [asked] if isinstance(asked, str) else asked or ["cpu"]
+        return tuple(parse_accelerator(word) for word in words)
+
+
+def gpus_of(choice: Accelerator | None) -> int:
+    """The number of whole GPUs that a request names; 1 for what is none, or a share of one."""
+    return int(choice.count) if choice and choice.family == "gpu" and choice.count > 1 else 1
 
 
 class RetrySpec(Parameters):
@@ -120,7 +181,7 @@ class JobSpec(CommonSpec):
     """A spec: a name, defaults for every task, and the tasks."""
 
     name: Annotated[str, Field(pattern=NAME)] = Field(
-        description="the job's name: letters, digits, - and _"
+        description="the job's name: letters (A-Z, a-z), digits, - and _"
     )
     workdir: str | None = Field(
         None,

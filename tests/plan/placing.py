@@ -16,6 +16,9 @@ def task(name: str = "t", devices: str = "cpu", **more: Any) -> Task:
         cpus=more.pop("cpus", 1.0),
         memory_bytes=more.pop("memory_bytes", None),
         accelerators=tuple(parse_accelerator(word) for word in devices.split()),
+        num_workers=more.pop("num_workers", 1),
+        min_workers=more.pop("min_workers", None),
+        num_nodes=more.pop("num_nodes", None),
     )
     more.setdefault("params", PARAMS)
     return Task(name=name, kind="train", resources=resources, **more)

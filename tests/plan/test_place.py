@@ -15,7 +15,7 @@ from placing import inventory, job, node, task
 from runner.errors import PlanError
 from runner.model import Node, Placement, Resources
 from runner.plan import place
-from runner.plan.offers import lacks
+from runner.plan.offers import UNSTATED_MEMORY, lacks
 from runner.spec.shape import ResourcesSpec
 
 
@@ -93,6 +93,15 @@ def test_an_earlier_alternative_is_started_rather_than_a_later_one_taken() -> No
             ["asks for memory:64GB, cpu-1 has 32GB; the largest offers 32GB"],
         ),
         (
+            {"memory_bytes": 10**12},
+            ["asks for memory:1TB, cpu-1 has 32GB; the largest offers 32GB"],
+        ),
+        (
+            {"memory_bytes": 32_000_000_001},  # never as much as there is
+            ["asks for memory:32.1GB, cpu-1 has 32GB; the largest offers 32GB"],
+        ),
+        ({"cpus": 20_000.0}, ["asks for cpus:20000, cpu-1 has 8; the largest offers 8"]),
+        (
             {"wanted": "H100:1"},
             ["asks for H100:1, cpu-1 has 0; the largest offers 0"],
         ),
@@ -102,6 +111,29 @@ def test_what_a_node_lacks_is_said(more: dict[str, Any], missing: list[str]) -> 
     with pytest.raises(PlanError) as caught:
         placed(more.get("wanted", "cpu"), CPU, **{k: v for k, v in more.items() if k != "wanted"})
     assert list(caught.value.misfits[0].lacks) == missing
+
+
+def test_large_nodes_are_told_in_whole_numbers() -> None:
+    large = node("large", cpus=1024, gb=2_000)
+    with pytest.raises(PlanError) as caught:
+        placed("cpu", large, node("small", cpus=1, gb=0.5), cpus=2000.0, memory_bytes=4 * 10**12)
+    assert caught.value.misfits[0].lacks == (
+        "asks for cpus:2000, large has 1024; the largest offers 1024",
+        "asks for memory:4TB, large has 2TB; the largest offers 2TB",
+        "asks for cpus:2000, small has 1; the largest offers 1024",
+        "asks for memory:4TB, small has 500MB; the largest offers 2TB",
+    )
+    assert caught.value.misfits[0].nearest == "cpus: 1024, memory: 2TB would fit large"
+
+
+def test_memory_that_a_node_type_does_not_state_is_no_number() -> None:
+    unstated = replace(node("type", most=1), memory_bytes=UNSTATED_MEMORY)
+    with pytest.raises(PlanError) as caught:
+        placed("gpu", unstated, CPU, memory_bytes=64_000_000_000)
+    assert (
+        "asks for memory:64GB, cpu-1 has 32GB; the largest offers an amount not stated"
+        in caught.value.misfits[0].lacks
+    )
 
 
 def test_every_task_that_fits_nowhere_is_named_with_every_node() -> None:
@@ -176,7 +208,7 @@ def request(words: str) -> Resources:
     """The resources that a suggestion spells, read as a spec would read them."""
     found: dict[str, Any] = dict(re.findall(r"(\w+): ([^,]+)(?:, |$)", words))
     found["cpus"] = float(found["cpus"])
-    return ResourcesSpec.model_validate(found).resolve()
+    return ResourcesSpec.model_validate(found).resolve(is_gang=False)
 
 
 @settings(max_examples=400, derandomize=True, database=None, deadline=None)

@@ -46,6 +46,9 @@ RESOURCES = st.builds(
         min_size=1,
         max_size=3,
     ).map(tuple),
+    num_workers=COUNT,
+    min_workers=st.none() | COUNT,
+    num_nodes=st.none() | COUNT,
 )
 TASKS = st.builds(
     Task,
@@ -67,6 +70,8 @@ PLACEMENTS = st.builds(
     node_ids=st.lists(TEXT, max_size=2).map(tuple),
     demand=st.dictionaries(TEXT, NUMBER | COUNT, max_size=3),
     reason=TEXT,
+    bundles=st.lists(COUNT, min_size=1, max_size=3).map(tuple),
+    is_spread=st.booleans(),
 )
 PLANNED = st.builds(
     PlannedTask,
@@ -74,6 +79,7 @@ PLANNED = st.builds(
     placement=PLACEMENTS,
     batches=st.none() | st.builds(Batches, **dict.fromkeys(Batches.__dataclass_fields__, COUNT)),
     wave=COUNT,
+    parallelism=TEXT,
 )
 PLANS = st.builds(
     Plan,

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from runner.cluster.address import process_started
-from runner.errors import RunNotFoundError
+from runner.errors import RunNotFoundError, UsageError
 from runner.model import Record
-from runner.runs.finding import SILENCE_S, all_runs, driver_alive, find
+from runner.runs.finding import SILENCE_S, all_runs, driver_alive, find, storage_at
 from runner.runs.folder import PLAN, RunFolder
 from tests.runs.plans import run_folder
 
@@ -85,12 +85,48 @@ def test_a_beginning_that_several_have_names_them(storage: Path) -> None:
     assert caught.value.message.count("distill-digits-") == 5
 
 
+def test_of_several_the_one_that_is_running_is_found_for_whoever_wants_that(
+    storage: Path,
+) -> None:
+    with pytest.raises(RunNotFoundError, match="2 runs begin with"):
+        find("distill-digits", storage, running=True)  # neither is: made long ago, never driven
+    RunFolder(storage / FIRST).append(own())
+    assert find("distill-digits", storage, running=True).run == FIRST
+    with pytest.raises(RunNotFoundError, match="2 runs begin with"):
+        find("distill-digits", storage)
+    RunFolder(storage / SECOND).append(own())
+    run_folder(storage, "distill-digits-ended").append(own())
+    RunFolder(storage / "distill-digits-ended").append(
+        Record(at_s=time.time(), event="run_ended", data={"status": "finished"})
+    )
+    with pytest.raises(RunNotFoundError) as caught:
+        find("distill-digits", storage, running=True)
+    assert caught.value.message == f"2 running runs begin with 'distill-digits': {SECOND}, {FIRST}"
+    # A whole name is that run, running or not.
+    assert find("distill-digits-ended", storage, running=True).run == "distill-digits-ended"
+
+
+def test_storage_is_as_named_or_as_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert storage_at(None, {}) == Path("runs")
+    assert storage_at(None, {"RUNNER_STORAGE": "~/kept"}) == tmp_path / "kept"
+    assert storage_at("~", {"RUNNER_STORAGE": "other"}) == tmp_path
+    assert storage_at(Path("~/x"), {}) == tmp_path / "x"
+    assert storage_at("a~b/~", {}) == Path("a~b/~")
+    for named in ("~nobody-has-this-name/x", "s3://bucket/runs"):
+        with pytest.raises(UsageError, match=named):
+            storage_at(named, {})
+
+
 @pytest.mark.parametrize(
     ("name", "run"),
     [
         (FIRST.replace("3f2a", "3f2b"), FIRST),
         ("train-minst", OTHER),
         ("distil-digits-20261123", SECOND),
+        ("lastest", "latest"),
     ],
 )
 def test_a_near_miss_is_answered_with_the_nearest(storage: Path, name: str, run: str) -> None:

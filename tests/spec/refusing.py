@@ -18,6 +18,17 @@ tasks:
     max_epochs: 1
 """
 
+A_REFERENCE = "${tasks.a.outputs.model}"
+# A second task, to follow that one; takes the teacher.
+STUDENT = """\
+  b:
+    kind: distill
+    teacher: {teacher}
+    model: {{name: mlp}}
+    data: {{name: digits}}
+    max_epochs: 1
+"""
+
 
 def faults(
     text: str | bytes,

@@ -48,6 +48,10 @@ RIGHT = [
     "optimizer:\n      learning_rate: ${env:SEED}",
     "resources: {cpus: 2, memory: 8GB, accelerators: [gpu:1, cpu]}",
     "resources: {accelerators: H100:8}",
+    "resources: {num_workers: 2, num_nodes: 2}",
+    "resources: {num_workers: {min: 1, max: 8}}\n    global_batch_size: 64",
+    "checkpoint: {every_steps: 100}",
+    "precision: bf16-mixed",
     "timeout: 90",
     "timeout: 10m",
     "env: {A: x}",
@@ -55,6 +59,10 @@ RIGHT = [
 ]
 WRONG = [
     "max_epoch: 3",
+    "resources: {num_workers: 0}",
+    "resources: {num_workers: {min: 1}}",
+    "parallelism: {dp: 2}",
+    "checkpoint: {keep: 3}",
     "seed: x",
     "seed: -1",
     "max_epochs: 0",
@@ -106,6 +114,12 @@ def test_both_refuse_a_wrong_change(old: str, new: str) -> None:
     text = TASK.replace(old, new)
     assert refused(text)
     assert not validator().is_valid(yaml.safe_load(text))
+
+
+def test_both_take_what_holds_anchors() -> None:
+    text = "x-base: &base {max_epochs: 1}\n" + TASK.replace("max_epochs: 1", "<<: *base")
+    assert refused(text) == []
+    validator().validate(yaml.safe_load(text))
 
 
 def test_both_refuse_no_tasks_and_tasks_in_a_list() -> None:

@@ -80,8 +80,8 @@ CASES = {
     ),
     "escape sequence in a name": (
         TASK.replace("  a:", '  "\\e[31mred":'),
-        "3:3: the task name '\\x1b[31mred'; expected letters, digits, - and _, at most 63, "
-        "beginning with a letter or digit",
+        "3:3: the task name '\\x1b[31mred'; expected letters (A-Z, a-z), digits, - and _, at most "
+        "63, beginning with a letter or digit",
     ),
     "duplicate keys": (
         TASK + "    max_epochs: 2\n    max_epochs: 3\n",

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from refusing import TASK, refused
+from refusing import TASK, faults, refused
 
 from runner.spec import load
 
 FORM = "expected PATH=VALUE, such as tasks.student.temperature=4"
+
+
+OWN = TASK.replace("{name: mlp}", "{factory: 'own:make'}")
 
 
 def params(
@@ -26,7 +29,7 @@ def test_overrides_are_typed_as_yaml_types_them() -> None:
     wanted = {"i": 4, "f": 0.002, "b": False, "t": "no", "q": "4", "n": None, "l": [1, "a"],
               "m": {"x": {"y": 1}}, "c": None, "s": "a=b=c"}  # fmt: skip
     texts = [f"tasks.a.model.args.{name}={value}" for name, value in given.items()]
-    assert params(TASK, texts)["model"]["args"] == wanted
+    assert params(OWN, texts)["model"]["args"] == wanted
 
 
 def test_overrides_reach_into_lists_and_the_last_one_holds() -> None:
@@ -37,10 +40,10 @@ def test_overrides_reach_into_lists_and_the_last_one_holds() -> None:
 
 
 def test_an_override_makes_the_maps_on_its_way_and_may_replace_a_whole_value() -> None:
-    texts = ["tasks.a.optimizer.name=sgd", "tasks.a.model={name: gpt}", "resources.cpus=3"]
+    texts = ["tasks.a.optimizer.name=sgd", "tasks.a.model={name: vit}", "resources.cpus=3"]
     job = load(TASK.encode(), file="x", overrides=texts, environment={})
     assert job.tasks[0].params["optimizer"]["name"] == "sgd"
-    assert job.tasks[0].params["model"]["name"] == "gpt"
+    assert job.tasks[0].params["model"]["name"] == "vit"
     assert job.tasks[0].resources.cpus == 3.0
     assert job.overrides == tuple(texts)
 
@@ -62,6 +65,14 @@ WRONG = {
     "tasks.a.seeds=1": "--set:1:1: unknown key 'seeds'; did you mean 'seed'?",
     "tasks.a.optimizer={nam: sgd}": ("--set:1:20: unknown key 'nam'; did you mean 'name'?"),
     "tasks.a.optimizer.nam=sgd": "--set:1:1: unknown key 'nam'; did you mean 'name'?",
+    "tasks.a.optimizer.lr=3": "--set:1:1: unknown key 'lr'; did you mean 'learning_rate'?",
+    "a.seed=3": "--set:1:1: 'a.seed' begins with a task's name; did you mean 'tasks.a.seed'?",
+    "x-base.seed=3": (
+        "--set:1:1: 'x-base' only holds what stands elsewhere too; expected the path of the value "
+        "there, such as tasks.student.temperature"
+    ),
+    "tasks.a.kind=": "--set:1:14: kind is empty; expected one of train, distill, evaluate, bench",
+    "tasks.a.max_steps=3": "--set:1:1: a: expected exactly one of 'max_epochs' and 'max_steps'",
     "tasks=3": "--set:1:7: tasks is 3; expected a map",
     "tasks.a.seed=[1": "--set:1:14: a list in [ ] that isn't closed; expected ',' or ']'",
     "tasks.a.seed=!!int 1": "--set:1:14: the tag !!int; expected plain data, without tags",
@@ -83,6 +94,32 @@ WRONG = {
 @pytest.mark.parametrize("override", WRONG)
 def test_a_wrong_override_is_one_fault(override: str) -> None:
     assert refused(TASK, overrides=[override]) == [WRONG[override]]
+
+
+GUILTY = {
+    # An empty value that a later override steps into is still where it was written.
+    ("tasks.a=", "tasks.a.seed=1"): ("tasks.a=", "the task 'a' has no 'kind'"),
+    ("tasks.a.nothing=", "tasks.a.nothing.x=1"): ("tasks.a.nothing=", "unknown key 'nothing'"),
+    # Of the keys that a rule is about the overridden one broke it, and of several the last.
+    ("tasks.a.global_batch_size=10", "tasks.a.per_device_batch_size=4"): (
+        "tasks.a.per_device_batch_size=4", "not divisible"),
+    ("tasks.a.seed=1", "tasks.a.max_steps=4"): ("tasks.a.max_steps=4", "exactly one of"),
+    ("tasks.a.retry.max_restarts=1", "tasks.a.retry.restarts=1"): (
+        "tasks.a.retry.restarts=1", "unknown key 'restarts'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("overrides", GUILTY)
+def test_of_several_overrides_the_guilty_one_is_shown(overrides: Sequence[str]) -> None:
+    [fault] = faults(TASK, overrides=overrides)
+    source, message = GUILTY[tuple(overrides)]
+    assert (fault.source, fault.file) == (source, "--set")
+    assert message in fault.message
+
+
+def test_an_empty_value_of_the_file_keeps_its_place() -> None:
+    [fault] = faults(TASK + "    optimizr:\n", overrides=["tasks.a.optimizr.name=sgd"])
+    assert (fault.line, fault.source) == (8, "    optimizr:")
 
 
 def test_wrong_items_of_lists() -> None:
@@ -110,7 +147,7 @@ def test_faults_of_file_and_overrides_are_said_together() -> None:
 
 def test_a_variable_is_typed_where_it_is_the_whole_value() -> None:
     environment = {"N": "7", "TEXT": "a b", "NOTHING": "", "F": "1e-3", "Y": "{a: 1}", "T": "true"}
-    text = TASK.replace("{name: mlp}", "\n      name: mlp\n      args:\n" + "".join(
+    text = TASK.replace("{name: mlp}", "\n      factory: own:make\n      args:\n" + "".join(
         f"        {name}: {value}\n" for name, value in {
             "n": "${env:N}", "quoted": "'${env:N}'", "within": "v${env:N}-${env:TEXT}",
             "text": "${env:TEXT}", "nothing": "${env:NOTHING}", "f": "${env:F}",
@@ -123,7 +160,7 @@ def test_a_variable_is_typed_where_it_is_the_whole_value() -> None:
 
 
 def test_a_variable_holds_in_a_flow_map_in_quotes_and_in_an_override() -> None:
-    text = TASK.replace("{name: mlp}", '{name: mlp, args: {x: "${env:X}"}}')
+    text = TASK.replace("{name: mlp}", '{factory: "own:make", args: {x: "${env:X}"}}')
     found = params(text, ["tasks.a.max_epochs=${env:N}"], {"X": "5", "N": "9"})
     assert (found["model"]["args"], found["max_epochs"]) == ({"x": "5"}, 9)
 
@@ -150,6 +187,6 @@ def test_a_wrong_variable_is_one_fault(value: str, message: str) -> None:
 
 def test_a_variable_is_no_way_to_write_yaml() -> None:
     environment = {"N": "1\n    seed: 3", "R": "${env:N}"}
-    text = TASK.replace("{name: mlp}", "{name: mlp, args: {n: '${env:N}', r: '${env:R}'}}")
+    text = OWN.replace("'own:make'", "'own:make', args: {n: '${env:N}', r: '${env:R}'}")
     assert params(text, environment=environment)["model"]["args"] == {
         "n": "1\n    seed: 3", "r": "${env:N}"}  # fmt: skip

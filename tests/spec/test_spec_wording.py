@@ -26,11 +26,20 @@ VALUES: list[Any] = [
 ]  # fmt: skip
 
 RIGHT: dict[str, dict[str, Any]] = {
-    "train": {"model": {"name": "mlp"}, "data": {"name": "digits"}, "max_epochs": 1},
+    "train": {"model": {"name": "mlp"}, "data": {"name": "digits"}, "max_epochs": 1,
+              "global_batch_size": 96},
     "distill": {"model": {"name": "mlp"}, "data": {"name": "digits"}, "max_epochs": 1,
-                "teacher": "folder"},
+                "global_batch_size": 96, "teacher": "folder"},
     "evaluate": {"model": "folder", "data": {"name": "digits"}},
+    "bench": {},
 }  # fmt: skip
+
+# What a map needs beside one of its fields.
+BESIDE: dict[tuple[str, ...], dict[str, Any]] = {
+    ("checkpoint", "keep"): {"every_steps": 5},
+    ("resources", "num_workers", "min"): {"max": 3},
+    ("resources", "num_workers", "max"): {"min": 1},
+}
 
 
 def fields(model: type[BaseModel]) -> Iterator[tuple[str, ...]]:
@@ -45,6 +54,7 @@ def spec(kind: str, field: tuple[str, ...], value: Any) -> tuple[str, int]:
     for name in field[:-1]:
         inside = inside.setdefault(name, {})
     inside[field[-1]] = value
+    inside.update(BESIDE.get(field, {}))
     lines = ["name: job", "tasks:", "  a:"]
     found = 0
 
