@@ -20,6 +20,7 @@ COMMANDS = {
     "status": "Show how a run stands.",
     "logs": "Print the logs of a run's tasks.",
     "cancel": "Ask a run to end early.",
+    "resume": "Go on with a run that was cancelled, lost or failed.",
     "report": "Show a run's report, or open it.",
     "kinds": "Show the kinds of task and their parameters.",
     "schema": "Print the JSON Schema of specs, for editors.",
@@ -80,28 +81,37 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """The exit code of the command with these arguments."""
+    from runner.cli.output import of_printing, silence, telling
+
     try:
         outcome = cli.main(args=arguments, prog_name="runner", standalone_mode=False)
         return int(outcome or Exit.FINISHED)
     except RunnerError as error:
-        from runner.cli.errors import show
-
-        show(error)
-        return int(error.exit_code)
+        return _tell(error)
     except click.ClickException as error:
-        error.show()
+        with telling():
+            error.show()
         return int(Exit.USAGE)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
+        with telling():
+            click.echo("interrupted", err=True)
         return int(Exit.INTERRUPTED)
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has gone; there is nobody to tell
-        return int(Exit.FINISHED)
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and of_printing(error):
+            silence(sys.stdout)
+            return _tell(RunnerError(f"the output can't be written: {error.strerror}"))
         import traceback
 
         from runner.cli.errors import BUG
 
-        traceback.print_exc()
-        click.echo(BUG, err=True)
+        with telling():
+            traceback.print_exc()
+            click.echo(BUG, err=True)
         return int(Exit.BUG)
+
+
+def _tell(error: RunnerError) -> int:
+    from runner.cli.errors import show
+
+    show(error)
+    return int(error.exit_code)

@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from runner.cli.output import telling
 from runner.errors import Fault, PlanError, RunnerError, SpecError
 
 BUG = (
@@ -24,6 +25,11 @@ def colour(stream: object) -> bool:
 
 def show(error: RunnerError) -> None:
     """Print an error to standard error: what is wrong, where, and what to do."""
+    with telling():
+        _show(error)
+
+
+def _show(error: RunnerError) -> None:
     if isinstance(error, SpecError):
         for fault in error.faults:
             click.echo(_fault(fault), err=True, color=colour(sys.stderr))

@@ -4,31 +4,98 @@ from __future__ import annotations
 
 import json
 import os
+import time
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from runner.cli.options import address_option, json_option
+from runner.cli.carrying import carry_out
+from runner.cli.options import address_option, json_option, storage_option
+
+if TYPE_CHECKING:
+    from runner.model import Inventory
+    from runner.report.summary import Report
 
 
 @click.command()
 @address_option
+@click.option(
+    "--bench",
+    is_flag=True,
+    help="Measure every node, as a run of its own: matrix products, copies, all-reduce.",
+)
+@storage_option
 @json_option
-def command(address: str | None, as_json: bool) -> None:
-    """Show what the cluster offers, or this machine as a cluster started for it would."""
+def command(address: str | None, bench: bool, storage: Path, as_json: bool) -> int | None:
+    """Show what the cluster offers, or this machine as a cluster started for it would.
+
+    With --bench, measure what each node can do, on all of its GPUs or CPUs: a run of kind bench
+    that waits where a node is in use. Exit code 0 means that every node was measured.
+    """
+    submitted_at_s = time.time()
     from runner.cluster.address import resolve
     from runner.runs.submission import target
 
-    with target(resolve(address, os.environ)) as where:
+    where_to = resolve(address, os.environ)
+    with target(where_to) as where:
         inventory = where.inventory
-    if as_json:
-        click.echo(json.dumps(asdict(inventory), indent=2))
-        return
-    click.echo(inventory.source)
+    if not bench:
+        click.echo(json.dumps(asdict(inventory), indent=2) if as_json else _offer(inventory))
+        return None
+    from runner.plan.measuring import measure_nodes
+    from runner.runs.request import Request
+
+    plan = measure_nodes(inventory)
+    request = Request(
+        job=plan.job,
+        storage=str(storage.absolute()),
+        submitted_at_s=submitted_at_s,
+        secrets={},
+        plan=plan,
+    )
+    return carry_out(request, where_to, as_json=as_json, shown=_measured)
+
+
+def _offer(inventory: Inventory) -> str:
+    lines = [inventory.source]
     width = max((len(node.name) for node in inventory.nodes), default=0)
     for node in inventory.nodes:
         devices = ", ".join(str(device) for device in node.accelerators) or "no accelerators"
-        click.echo(
+        lines.append(
             f"  {node.name:<{width}}  {node.cpus:g} CPUs  "
             f"{node.memory_bytes / 1e9:.1f} GB  {devices}"
         )
+    return "\n".join(lines)
+
+
+def _measured(report: Report, location: str) -> str:
+    """A line for each node, and what went wrong where something did."""
+    from runner.report.failure import failures
+    from runner.report.rates import by_node
+
+    lines = _aligned(by_node(report))
+    for task, wrong in failures(report):
+        lines += ["", f"{task.name}: {wrong.summary}"]
+        lines += [f"  {label:<5} {text}" for label, text in
+                  (("hint", wrong.hint), ("log", wrong.log)) if text]  # fmt: skip
+    return "\n".join([*lines, "", f"report  {location}"]) + "\n"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The cells of each row under each other: the first column to the left, others to the right."""
+    from runner.report.text import width
+
+    widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            [
+                cells[0] + " " * (widths[0] - width(cells[0])),
+                *(" " * (most - width(cell)) + cell
+                  for cell, most in zip(cells[1:], widths[1:], strict=True)),
+            ]
+        ).rstrip()
+        for cells in rows
+    ]  # fmt: skip

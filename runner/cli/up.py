@@ -6,6 +6,12 @@ import os
 
 import click
 
+STATES = {
+    "cluster": "a local cluster is up",
+    "driver": "a local cluster was up already, its driver, which had ended, was started anew,",
+    "nothing": "a local cluster was up already",
+}
+
 
 @click.command()
 def command() -> None:
@@ -14,19 +20,13 @@ def command() -> None:
     Its workers have their framework imported before a task comes. 'runner down' ends it.
     """
     from runner.cluster.address import state_file
-    from runner.cluster.warm import down, up
-    from runner.runs.resident import start
+    from runner.cluster.warm import up
+    from runner.runs import resident
 
-    cluster, is_new = up(os.environ)
-    if is_new:
-        try:
-            start(os.environ)
-        except BaseException:
-            down(os.environ)
-            raise
-    state = "is up" if is_new else "was up already"
-    click.echo(f"a local cluster {state} at 127.0.0.1:{cluster.port}; 'runner down' ends it")
+    what = up(os.environ, resident)
+    port = what.cluster.port
+    click.echo(f"{STATES[what.started]} at 127.0.0.1:{port}; 'runner down' ends it")
     click.echo(
-        f"dashboard: http://127.0.0.1:{cluster.dashboard_port}, "
+        f"dashboard: http://127.0.0.1:{what.cluster.dashboard_port}, "
         f"whose token lies in {state_file(os.environ)}"
     )

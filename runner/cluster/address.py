@@ -70,8 +70,14 @@ def noted_cluster(environment: Mapping[str, str]) -> WarmCluster | None:
     """
     try:
         return WarmCluster(**json.loads(state_file(environment).read_text()))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        file = state_file(environment)
+        raise ClusterError(
+            f"{file} can't be read: {error.strerror}",
+            hint="'runner up' notes its cluster there; XDG_STATE_HOME names another place",
+        ) from None
     except (ValueError, TypeError) as error:
         file = state_file(environment)
         raise ClusterError(f"{file} can't be read: {error}", hint=f"remove it: rm {file}") from None

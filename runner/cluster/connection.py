@@ -6,13 +6,13 @@ import logging
 import os
 import secrets
 import signal
-import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 from runner.cluster import reaper
@@ -36,6 +36,8 @@ EMBEDDED_ENVIRONMENT = {
 }
 GREETING_TIMEOUT_S = 5.0
 PRELOADED = ["torch"]
+# How soon a start that is no longer wanted is given up.
+LOOK_S = 0.05
 
 
 def greet(address: Address) -> None:
@@ -111,72 +113,103 @@ def ray_folder(folder: Path) -> str:
     return str(inner)
 
 
+@dataclass
+class Embedding:
+    """The surroundings of an embedded cluster: the mark that its processes carry.
+
+    ``given_up`` says that it was still starting when it was no longer wanted.
+    """
+
+    mark: str
+    given_up: bool = False
+
+
 @contextmanager
-def embedding() -> Iterator[str]:
-    """The environment in which an embedded cluster can be started; yields the mark it carries.
+def embedding() -> Iterator[Embedding]:
+    """The environment in which an embedded cluster can be started.
 
     To be entered before ray is first imported, which reads most of these then. A token of its own
     keeps other users of the machine out, and Ray from writing one to the home directory, which
     would switch authentication on for the user's other clusters.
     """
-    mark = secrets.token_hex(8)
+    around = Embedding(secrets.token_hex(8))
     kept = dict(os.environ)
-    os.environ |= {**EMBEDDED_ENVIRONMENT, reaper.VARIABLE: mark}
+    os.environ |= {**EMBEDDED_ENVIRONMENT, reaper.VARIABLE: around.mark}
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     try:
-        yield mark
+        yield around
     finally:
-        for name in set(os.environ) - set(kept):
-            del os.environ[name]
-        os.environ |= kept
+        if not around.given_up:  # else what is still being started has to carry the mark
+            for name in set(os.environ) - set(kept):
+                del os.environ[name]
+            os.environ |= kept
 
 
 @contextmanager
-def embedded(node: Node, mark: str) -> Iterator[None]:
+def embedded(node: Node, around: Embedding, cancelled: Event) -> Iterator[None]:
     """A cluster of this one machine, ended with the block, or soon after this process is killed.
 
-    ``node`` is the machine as the plan saw it; the cluster offers exactly that. ``mark`` is that of
-    the surrounding ``embedding``. Raises ClusterError if Ray does not start.
+    ``node`` is the machine as the plan saw it; the cluster offers exactly that. Where ``cancelled``
+    is set while Ray starts, the block is entered at once and must not use Ray. The start goes on
+    meanwhile in a thread, since nothing can interrupt it, so that the process should then be ended
+    with ``os._exit``. Raises ClusterError if Ray does not start.
     """
     import ray
 
     folder = Path(tempfile.mkdtemp(prefix="runner-"))
-    watch = subprocess.Popen(
-        [sys.executable, "-I", "-S", reaper.__file__, mark, str(folder)],
-        stdin=subprocess.PIPE,
-        start_new_session=True,
-        env={"PATH": os.environ.get("PATH", "")},
-    )
-    assert watch.stdin is not None
-    try:
+    watch = reaper.Watch(around.mark, folder)
+    up, over = Event(), Event()
+    failures: list[BaseException] = []
+
+    def keep() -> None:
+        """From start to end in one thread: Ray's processes end with the one that started them."""
         try:
-            with _own_signals():
-                ray.init(
-                    address="local",
-                    num_cpus=int(node.cpus),
-                    num_gpus=int(sum(d.count for d in node.accelerators if d.family == "gpu")),
-                    object_store_memory=OBJECT_STORE_BYTES,
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    _memory=node.memory_bytes,
-                    _node_name=node.name,
-                    _temp_dir=ray_folder(folder),
-                    _system_config={"preload_python_modules": PRELOADED},
-                )
-        except Exception as error:  # Ray raises nearly everything here, plain Exception too
+            _start(node, ray_folder(folder))
+        except BaseException as error:
+            failures.append(error)
+        else:
+            up.set()
+            over.wait()
+            ray.shutdown()
+        finally:
+            watch.end()
+
+    keeper = Thread(target=keep, daemon=True)
+    keeper.start()
+    try:
+        while keeper.is_alive() and not up.wait(LOOK_S) and not cancelled.is_set():
+            continue
+        if failures:
+            keeper.join()
             raise ClusterError(
-                f"an embedded cluster did not start: {_first_line(error)}",
+                f"an embedded cluster did not start: {_first_line(failures[0])}",
                 hint=f"see whether {folder.parent} has room; Ray {ray.__version__} was asked for "
                 f"{node.cpus:g} CPUs on the loopback interface",
-            ) from error
-        try:
-            yield
-        finally:
-            ray.shutdown()
+            ) from failures[0]
+        yield
     finally:
-        watch.stdin.close()
-        watch.wait()
+        over.set()
+        around.given_up = keeper.is_alive() and not up.is_set()
+        if not around.given_up:
+            keeper.join()
+
+
+def _start(node: Node, folder: str) -> None:
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=int(node.cpus),
+        num_gpus=int(sum(d.count for d in node.accelerators if d.family == "gpu")),
+        object_store_memory=OBJECT_STORE_BYTES,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        _memory=node.memory_bytes,
+        _node_name=node.name,
+        _temp_dir=folder,
+        _system_config={"preload_python_modules": PRELOADED},
+    )
 
 
 @contextmanager
@@ -192,7 +225,7 @@ def _own_signals() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import faulthandler
 import io
 import os
-import re
+import shutil
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,13 +19,16 @@ from runner.model import Order, Placement, Record
 from runner.worker.wire import order_from_json, order_to_json, record_from_json, record_to_json
 
 LOG, CODE = "log.txt", "code"
+# How long a worker that has told its end may take to come to it: milliseconds, as a rule.
+ENDING_S = 2.0
 _RAY_NAMES = ("CPU", "GPU", "memory")
 
 
 def work(order_text: str, secrets: Mapping[str, str], code: bytes | None) -> Iterator[str]:
     """One rank's process: the attempt's records as they come, each a line of JSON.
 
-    It lives for one attempt, and its output goes to the attempt's log.
+    It lives for one attempt, and its output goes to the rank's log. What ranks but the first
+    measure and make is the same as the first has, and stays here.
     """
     import ray
 
@@ -32,19 +37,27 @@ def work(order_text: str, secrets: Mapping[str, str], code: bytes | None) -> Ite
 
     order = order_from_json(order_text)
     os.environ |= secrets
-    _capture(Path(order.folder))
+    _capture(Path(order.folder), log_name(order.rank))
     if code is not None:
         order = replace(order, workdir=_unpack(code, Path(order.folder)))
+    if order.world_size > 1:
+        order = replace(order, host=ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
     node = ray.get_runtime_context().get_node_id()
     for record in attempt(order):
         if record.event == "attempt_running":
             record = replace(record, data={**record.data, "node_id": node})
         if (line := log_line(record)) is not None:
-            print(line, flush=True)  # goes to the attempt's log
-        yield record_to_json(record)
+            print(line, flush=True)  # goes to the rank's log
+        if order.rank == 0 or record.event in ("attempt_running", "attempt_ended"):
+            yield record_to_json(record)
 
 
-def _capture(folder: Path) -> None:
+def log_name(rank: int) -> str:
+    """The file, in the attempt's folder, that a rank's output goes to."""
+    return LOG if rank == 0 else f"log-{rank}.txt"
+
+
+def _capture(folder: Path, name: str) -> None:
     """Send this process's standard output and error to the attempt's log, for good."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -52,39 +65,54 @@ def _capture(folder: Path) -> None:
         return
     sys.stdout.flush()
     sys.stderr.flush()
-    with (folder / LOG).open("ab") as log:
+    with (folder / name).open("ab") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     sys.stdout = io.TextIOWrapper(io.FileIO(1, "wb", closefd=False), write_through=True)
     sys.stderr = io.TextIOWrapper(io.FileIO(2, "wb", closefd=False), write_through=True)
+    faulthandler.enable(sys.stderr, all_threads=False)  # Ray has it write to a log of its own
 
 
 def _unpack(code: bytes, folder: Path) -> str:
     """The user's code in the attempt's folder, where it can be read afterwards too."""
     target = folder / CODE
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{CODE}-", dir=folder))
     with zipfile.ZipFile(io.BytesIO(code)) as archive:
-        archive.extractall(target)
+        archive.extractall(unfinished)
+    try:
+        unfinished.rename(target)
+    except OSError:  # another rank's is there
+        shutil.rmtree(unfinished)
     return str(target)
 
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """A record that a gang's worker sent."""
+    """A record that a rank of a gang sent."""
 
     gang: Gang
+    rank: int
     record: Record
 
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """A gang's stream ended. ``lost`` says how its worker was lost; None if it simply ended."""
+    """A rank's stream ended. ``lost`` says how its worker was lost; None if it simply ended.
+
+    ``hint`` is where to look for why.
+    """
 
     gang: Gang
+    rank: int
     lost: str | None
+    hint: str = ""
 
 
 class Gang:
-    """The processes of one attempt, started on creation. Nothing of them is left after ``stop``."""
+    """The processes of one attempt, started on creation: all of them, or none.
+
+    Nothing of them is left after ``stop``.
+    """
 
     def __init__(
         self,
@@ -100,17 +128,23 @@ class Gang:
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
         self.task, self.attempt = order.task, order.attempt
+        self.world_size = placement.num_workers
         selector = dict(placement.labels)
         if placement.node_ids:
             selector["ray.io/node-id"] = f"in({','.join(placement.node_ids)})"
+        bundles = [
+            {name: amount * workers for name, amount in placement.demand.items()}
+            for workers in placement.bundles
+        ]
         self._group = placement_group(
-            [dict(placement.demand)], bundle_label_selector=[selector] if selector else None
+            bundles,
+            strategy="STRICT_SPREAD" if placement.is_spread else "PACK",
+            bundle_label_selector=[selector] * len(bundles) if selector else None,
         )
         options: dict[str, Any] = {
             "num_cpus": placement.demand["CPU"],
             "num_gpus": placement.demand.get("GPU", 0),
             "resources": {k: v for k, v in placement.demand.items() if k not in _RAY_NAMES},
-            "scheduling_strategy": PlacementGroupSchedulingStrategy(self._group),
             "num_returns": "streaming",
             "max_retries": 0,  # whether to try again is the schedule's to decide
         }
@@ -121,8 +155,28 @@ class Gang:
             options["runtime_env"] = {"env_vars": dict(env)}
         # A task and not an actor: an idle worker that has run a task is never made an actor, so
         # only tasks find the warm ones. max_calls ends the process with the attempt.
-        process: Any = ray.remote(max_calls=1)(work).options(**options)
-        self.stream: Any = process.remote(order_to_json(order), dict(secrets), code)
+        process: Any = ray.remote(max_calls=1)(work)
+        in_bundle = [index for index, count in enumerate(placement.bundles) for _ in range(count)]
+        self.streams: list[Any] = [
+            process.options(
+                **options,
+                scheduling_strategy=PlacementGroupSchedulingStrategy(
+                    self._group, placement_group_bundle_index=bundle
+                ),
+            ).remote(
+                order_to_json(replace(order, rank=rank, world_size=self.world_size)),
+                dict(secrets),
+                code,
+            )
+            for rank, bundle in enumerate(in_bundle)
+        ]
+        # Ranks whose streams have ended, and those who have told the end of their attempt as well.
+        self.ended: set[int] = set()
+        self.said_all: set[int] = set()
+
+    def listening(self) -> dict[Any, int]:
+        """The streams that have not ended, with their ranks."""
+        return {stream: rank for rank, stream in enumerate(self.streams) if rank not in self.ended}
 
     def waiting(self) -> Literal["busy", "infeasible"] | None:
         """Why no worker has started: its place is taken, or nothing alive could hold it."""
@@ -135,11 +189,16 @@ class Gang:
         return "infeasible" if state == "INFEASIBLE" else "busy"
 
     def stop(self) -> None:
-        """End the worker process and give its place back."""
+        """End the worker processes and give their places back."""
         import ray
         from ray.util.placement_group import remove_placement_group
 
-        ray.cancel(self.stream, force=True)
+        for rank, stream in enumerate(self.streams):
+            if rank in self.said_all:
+                # Ray ends this process, by a failed check, if a task is cancelled as it completes.
+                ray.wait([stream], timeout=ENDING_S)
+            else:
+                ray.cancel(stream, force=True)
         remove_placement_group(self._group)
 
 
@@ -152,49 +211,55 @@ def poll(gangs: Sequence[Gang], timeout_s: float) -> list[Arrived | Gone]:
     from ray.exceptions import RaySystemError, RpcError
 
     happened: list[Arrived | Gone] = []
-    open_gangs = {id(gang.stream): gang for gang in gangs}
+    sources = {stream: (gang, rank) for gang in gangs for stream, rank in gang.listening().items()}
     wait_s = timeout_s
-    while open_gangs:
-        streams = [gang.stream for gang in open_gangs.values()]
+    while sources:
         try:
-            ready, _ = ray.wait(streams, num_returns=1, timeout=wait_s)
+            ready, _ = ray.wait(list(sources), num_returns=1, timeout=wait_s)
             if not ready:
                 break
-            gang = open_gangs[id(ready[0])]
-            event = _receive(gang)
+            event = _receive(*sources[ready[0]], ready[0])
         except (RaySystemError, RpcError) as error:
             said = str(error).splitlines()[0]
             raise ClusterError(f"the cluster stopped answering: {said}") from error
         wait_s = 0
         happened.append(event)
         if isinstance(event, Gone):
-            del open_gangs[id(gang.stream)]
+            del sources[ready[0]]
+            event.gang.ended.add(event.rank)
     return happened
 
 
-def _receive(gang: Gang) -> Arrived | Gone:
+def _receive(gang: Gang, rank: int, stream: Any) -> Arrived | Gone:
     import ray
     from ray.exceptions import RayError, RaySystemError, RayTaskError, RpcError
 
     try:
-        return Arrived(gang, record_from_json(ray.get(next(gang.stream))))
+        record = record_from_json(ray.get(next(stream)))
     except StopIteration:
-        return Gone(gang, None)
+        gang.said_all.add(rank)
+        return Gone(gang, rank, None)
     except RayTaskError:
         raise  # the worker catches what tasks raise, so this is a bug of ours
     except (RaySystemError, RpcError):
         raise  # of the cluster, not of this worker
     except RayError as error:
-        return Gone(gang, _how_lost(error))
+        gang.said_all.add(rank)
+        return Gone(gang, rank, *_how_lost(error))
+    if record.event == "attempt_ended":
+        gang.said_all.add(rank)
+    return Arrived(gang, rank, record)
 
 
-def _how_lost(error: Exception) -> str:
-    """One sentence out of Ray's page about a dead worker."""
+def _how_lost(error: Exception) -> tuple[str, str]:
+    """A sentence out of Ray's page about a dead worker, and where to look. It has no exit code."""
     text = str(error)
     if "out of memory" in text.lower() or type(error).__name__ == "OutOfMemoryError":
-        return "the worker was ended because its node ran out of memory"
+        return "the worker was ended because its node ran out of memory", ""
     if "node" in text and "died" in text and "Worker exit" not in text:
-        return "the node that the worker ran on was lost"
-    detail = re.search(r"Worker exit detail: ([^.\n]+)", text)
-    said = f" ({detail.group(1).strip()})" if detail else ""
-    return f"the worker process was killed or crashed{said}"
+        return "the node that the worker ran on was lost", ""
+    return (
+        "the worker process was killed, or its code called os._exit",
+        "SIGKILL leaves no trace in a log; the kernel sends it where memory runs out, and then "
+        "'dmesg' on the worker's node says so",
+    )

@@ -10,10 +10,12 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
+from io import FileIO
 from threading import Event
 
 from runner.cluster.address import resolve
-from runner.errors import RunnerError
+from runner.errors import Exit, RunnerError
 from runner.model import Record
 from runner.runs.folder import RunFolder
 from runner.runs.request import accepted, broken, ended, refused, request_from_json
@@ -27,9 +29,11 @@ def main(arguments: list[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: cancelled.set())
 
+    answers = FileIO(1, "wb", closefd=False)  # holds nothing back that it would write at the end
+
     def tell(line: bytes) -> None:
-        sys.stdout.buffer.write(line)
-        sys.stdout.flush()
+        with suppress(BrokenPipeError):  # whoever asked has gone; the run goes on
+            answers.write(line)
 
     def begin(folder: RunFolder) -> Callable[[Record], None]:
         tell(accepted(folder))
@@ -41,6 +45,8 @@ def main(arguments: list[str]) -> int:
     except RunnerError as error:
         tell(refused(error))
         return int(error.exit_code)
+    except KeyboardInterrupt:  # before there was a run
+        return int(Exit.INTERRUPTED)
     except Exception:
         tell(broken(traceback.format_exc()))
         raise
@@ -49,4 +55,8 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    # Ray may still be starting in a thread, if it was interrupted there; Python's own way out would
+    # wait for it, or crash.
+    code = main(sys.argv[1:])
+    sys.stderr.flush()
+    os._exit(code)

@@ -12,16 +12,19 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
+from pathlib import Path
 from threading import Event
 from typing import Any
 
 from runner.cluster.address import process_started
-from runner.cluster.gang import Arrived, Gang, Gone, poll
+from runner.cluster.gang import CODE, Arrived, Gang, Gone, log_name, poll
 from runner.errors import RunnerError, UsageError
 from runner.model import Order, Plan, PlannedTask, Record, TaskStatus
-from runner.runs.folder import RunFolder
+from runner.runs.folder import RunFolder, gone
+from runner.runs.ranks import Ranks, Verdict
 from runner.runs.references import resolve
-from runner.runs.schedule import End, Schedule, Start
+from runner.runs.schedule import Before, End, Schedule, Start
+from runner.worker.failure import crash
 
 POLL_S = 0.2
 CANCEL_CHECK_S = 0.5
@@ -41,21 +44,27 @@ def execute(
     code: bytes | None,
     observe: Callable[[Record], None],
     cancelled: Event,
+    before: Mapping[str, Before],
 ) -> TaskStatus:
     """Carry out ``plan`` on the cluster of ``session``; returns the run's status.
 
     Args:
         plan: What to do; already saved in ``folder``.
         folder: Where records go.
-        session: Entered for as long as Ray is needed.
+        session: Entered for as long as Ray is needed. It may be without Ray once ``cancelled`` is
+            set.
         about: What to note of the run's surroundings: ``cluster`` and ``environment``.
         submitted_at_s: Unix time of the command, from which the first step's time counts.
         environment: Where ``secrets`` are taken from.
         code: The user's code, packed, if the job brings any.
         observe: Called with every record, after it is written.
         cancelled: Set by the caller to end the run early; its workers are ended first.
+        before: What a run that is resumed had come to; empty for a new one.
+
+    Raises RecordsError if the folder can't be written, or is moved or removed meanwhile: nobody
+    could read what comes out, nor cancel it. The workers are ended then, as with any other error.
     """
-    driver = _Driver(plan, folder, submitted_at_s, environment, code, observe, cancelled)
+    driver = _Driver(plan, folder, submitted_at_s, environment, code, observe, cancelled, before)
     return driver.run(session, about)
 
 
@@ -69,16 +78,23 @@ class _Driver:
         code: bytes | None,
         observe: Callable[[Record], None],
         cancelled: Event,
+        before: Mapping[str, Before],
     ) -> None:
         self.plan = plan
         self.folder = folder
         self.environment = environment
         self.observe = observe
         self.cancelled = cancelled
-        self.schedule = Schedule(plan)
+        self.schedule = Schedule(plan, before)
         self.planned: dict[str, PlannedTask] = {item.task.name: item for item in plan.tasks}
         self.gangs: dict[str, Gang] = {}
-        self.outputs: dict[tuple[str, str], str] = {}
+        self.ranks: dict[str, Ranks] = {}  # how far the running attempts' ranks have ended
+        self.outputs: dict[tuple[str, str], str] = {
+            (task, name): path
+            for task, each in before.items()
+            if each.is_finished
+            for name, path in each.outputs.items()
+        }
         self.submitted_at_s = submitted_at_s
         self.ready_at_s = dict.fromkeys(self.planned, submitted_at_s)
         self.started_at_s: dict[str, float] = {}  # gangs asked for, by task
@@ -106,9 +122,10 @@ class _Driver:
         try:
             with session:
                 self.carry_out()
-        except BaseException:
+        except BaseException as error:
             if not self.schedule.over:
-                self.emit("run_ended", status="failed")
+                interrupted = isinstance(error, KeyboardInterrupt)
+                self.emit("run_ended", status="cancelled" if interrupted else "failed")
             raise
         outcome = self.schedule.outcome
         self.emit("run_ended", status=outcome)
@@ -118,7 +135,8 @@ class _Driver:
         """Start, listen and decide until every task has ended."""
         checked_at_s = 0.0
         try:
-            self.act(self.schedule.begin())
+            if not self.cancelled.is_set():
+                self.act(self.schedule.begin())
             while not self.schedule.over:
                 for event in poll(list(self.gangs.values()), POLL_S):
                     self.take(event)
@@ -148,7 +166,6 @@ class _Driver:
 
     def start(self, planned: PlannedTask, attempt: int) -> None:
         task = planned.task
-        order_folder = self.folder.path / task.name / str(attempt)
         self.emit("attempt_started", task.name, placement=asdict(planned.placement))
         try:
             order = Order(
@@ -157,16 +174,22 @@ class _Driver:
                 attempt=attempt,
                 kind=task.kind,
                 params=resolve(task.params, self.outputs),
-                folder=str(order_folder),
+                folder=str(self.attempt_folder(task.name)),
                 seed=task.seed,
                 device=planned.placement.device,
                 threads=max(1, int(task.resources.cpus)),
                 ready_at_s=self.ready_at_s[task.name],
+                timeout_s=task.timeout_s,
+                earlier=tuple(
+                    str(self.folder.path / task.name / str(earlier))
+                    for earlier in range(attempt - 1, 0, -1)
+                ),
             )
         except RunnerError as error:
             self.finish(task.name, "failed", _as_data(error))
             return
         self.started_at_s[task.name] = time.time()
+        self.ranks[task.name] = Ranks(planned.placement.num_workers)
         self.gangs[task.name] = Gang(
             order,
             planned.placement,
@@ -182,13 +205,18 @@ class _Driver:
             return  # of an attempt that was ended meanwhile
         if isinstance(event, Gone):
             message = event.lost or "the worker ended without a word"
-            error = {"type": "Lost", "message": message, "hint": "", "frames": []}
-            self.finish(task, "lost", error)
+            error = {"type": "Lost", "message": message, "hint": event.hint, "frames": []}
+            folder = self.attempt_folder(task)
+            told = crash(folder / log_name(event.rank), str(folder / CODE)) or error
+            self.settle(task, self.ranks[task].end(event.rank, "lost", told, time.time()))
             return
         record = event.record
         if record.event == "attempt_ended":
-            self.finish(task, record.data["status"], record.data["error"])
+            status, failure = record.data["status"], record.data["error"]
+            self.settle(task, self.ranks[task].end(event.rank, status, failure, time.time()))
             return
+        if event.rank > 0:
+            return  # one rank's word that it runs is enough
         if record.event == "attempt_running":
             self.running_at_s[task] = time.time()
             record = replace(record, data={**record.data, "node": self.node_name(record)})
@@ -202,15 +230,25 @@ class _Driver:
         names = dict(zip(placement.node_ids, placement.nodes, strict=False))
         return names.get(record.data.get("node_id", ""), str(record.data["host"]))
 
-    def finish(self, task: str, status: TaskStatus, error: Mapping[str, Any] | None) -> None:
-        """The running attempt at ``task`` is over."""
+    def attempt_folder(self, task: str) -> Path:
+        """Where the latest attempt at the task keeps its log and all it makes."""
+        return self.folder.path / task / str(self.schedule.attempts[task])
+
+    def settle(self, task: str, verdict: Verdict | None) -> None:
+        """The running attempt is over if its ranks came to a verdict."""
+        if verdict is not None:
+            self.finish(task, verdict.status, verdict.error, verdict.rank)
+
+    def finish(
+        self, task: str, status: TaskStatus, error: Mapping[str, Any] | None, rank: int = 0
+    ) -> None:
+        """The running attempt at ``task`` is over, by what happened to ``rank``."""
         gang = self.gangs.pop(task, None)
         if gang is not None:
             gang.stop()
         self.running_at_s.pop(task, None)
-        log = self.folder.path / task / str(self.schedule.attempts[task]) / "log.txt"
         if error is not None:
-            error = {**error, "log": str(log)}
+            error = {**error, "log": str(self.attempt_folder(task) / log_name(rank))}
         self.emit("attempt_ended", task, status=status, error=error)
         if status == "lost":
             self.ready_at_s[task] = time.time()
@@ -218,8 +256,13 @@ class _Driver:
 
     def look_around(self, now: float) -> None:
         """What no gang tells by itself: a wish to cancel, attempts over time, places not free."""
+        if not self.folder.is_there():
+            raise gone(self.folder.path)
         if self.folder.cancel_requested():
             self.cancelled.set()
+        for task, ranks in list(self.ranks.items()):
+            if task in self.gangs:
+                self.settle(task, ranks.wait_over(now))
         for task, since in list(self.running_at_s.items()):
             limit = self.planned[task].task.timeout_s
             if limit is not None and now - since > limit:

@@ -29,8 +29,18 @@ def _writing(file: Path) -> Iterator[None]:
     """Raises RecordsError, naming ``file``, where the block can't write (no room, no right to)."""
     try:
         yield
+    except FileNotFoundError:
+        raise gone(file.parent) from None
     except OSError as error:
         raise RecordsError(f"{file} can't be written: {error.strerror}") from None
+
+
+def gone(folder: Path) -> RecordsError:
+    """The error that a run's folder is not where it was."""
+    return RecordsError(
+        f"the run's folder {folder} is gone: it was moved or removed",
+        hint="a run can't go on without it, so its workers are ended where it was still going",
+    )
 
 
 class RunFolder:
@@ -46,6 +56,7 @@ class RunFolder:
         folder = cls(storage / run)
         try:
             folder.path.mkdir(parents=True)
+            (folder.path / RECORDS).touch()
             folder.write(PLAN, to_json(plan))
         except OSError as error:
             raise UsageError(
@@ -53,6 +64,15 @@ class RunFolder:
                 hint="choose another place with --storage or RUNNER_STORAGE",
             ) from None
         return folder
+
+    def reopen(self, plan: Plan) -> None:
+        """Ready for a run that goes on, by ``plan``. Raises RecordsError."""
+        self.write(PLAN, to_json(plan))
+        with _writing(self.path / RECORDS):
+            whole = self._read(RECORDS)
+            # What a driver that was killed left of a line would become part of the next.
+            os.truncate(self.path / RECORDS, whole.rfind(b"\n") + 1)
+            (self.path / CANCEL).unlink(missing_ok=True)
 
     def write(self, name: str, text: str) -> Path:
         """Write a file whole: to a temporary name, then renamed."""
@@ -64,14 +84,21 @@ class RunFolder:
         return target
 
     def append(self, record: Record) -> None:
-        """Add a record, as one write of one line."""
+        """Add a record, as one write of one line.
+
+        Raises RecordsError if that can't be done, or if the folder is gone: it is never made anew.
+        """
         line = (record_to_json(record) + "\n").encode()
         with _writing(self.path / RECORDS):
-            file = os.open(self.path / RECORDS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            file = os.open(self.path / RECORDS, os.O_WRONLY | os.O_APPEND)
             try:
                 os.write(file, line)
             finally:
                 os.close(file)
+
+    def is_there(self) -> bool:
+        """Whether the folder is still where it was laid out."""
+        return (self.path / PLAN).exists()
 
     def plan(self) -> Plan:
         """The plan. Raises RecordsError if it is missing or unreadable."""

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 from threading import Event
 
-from runner.errors import ClusterError
+from runner.errors import ClusterError, RecordsError
 from runner.model import Record, TaskStatus
 from runner.runs.folder import RECORDS, RunFolder
 from runner.runs.request import Request, folder_of, read_answer, request_to_json
@@ -32,7 +32,7 @@ def hand_over(
         except OSError as error:
             raise ClusterError(
                 f"the driver of the local cluster does not answer: {error.strerror}",
-                hint="'runner down' and 'runner up' start it anew",
+                hint="'runner up' starts it anew",
             ) from None
         connection.sendall(request_to_json(request))
         answers = connection.makefile("rb")
@@ -43,7 +43,7 @@ def hand_over(
             asked = False
             while not selector.select(FOLLOW_S):
                 following.look()
-                if cancelled.is_set() and not asked:
+                if cancelled.is_set() and not asked and folder.is_there():
                     asked = True
                     folder.request_cancel()
         following.look()
@@ -51,7 +51,7 @@ def hand_over(
         if not line:
             raise ClusterError(
                 f"the driver of the local cluster ended during {folder.run}",
-                hint="the run is lost; 'runner down' and 'runner up' start the cluster anew",
+                hint="the run is lost; 'runner up' starts the driver anew",
             )
         status: TaskStatus = read_answer(line)["status"]  # type: ignore[assignment]
         return folder, status
@@ -61,18 +61,32 @@ class _Following:
     """Passes a run's records on as its driver writes them."""
 
     def __init__(self, folder: RunFolder, observe: Callable[[Record], None]) -> None:
+        self.folder = folder
         self.file = folder.path / RECORDS
         self.observe = observe
         self.offset = 0
 
     def look(self) -> None:
-        """Pass on the whole lines that have come since the last look."""
-        if not self.file.exists():
-            return
-        with self.file.open("rb") as file:
-            file.seek(self.offset)
-            data = file.read()
+        """Pass on the whole lines that have come since the last look.
+
+        Raises RecordsError for one that is no record, and has the run cancelled.
+        """
+        try:
+            with self.file.open("rb") as file:
+                file.seek(self.offset)
+                data = file.read()
+        except FileNotFoundError:
+            return  # the driver sees that, too, and tells
         whole = data[: data.rfind(b"\n") + 1]
         self.offset += len(whole)
         for line in whole.splitlines():
-            self.observe(record_from_json(line))
+            try:
+                record = record_from_json(line)
+            except (ValueError, TypeError) as error:
+                self.folder.request_cancel()
+                raise RecordsError(
+                    f"{self.file} holds a line that is no record: {error}",
+                    hint="something else than runner changed the file; the run, which nobody "
+                    "could follow, is cancelled",
+                ) from None
+            self.observe(record)

@@ -1,4 +1,4 @@
-"""The Python interface: ``runner.submit`` and the run it gives."""
+"""The Python interface: ``runner.submit``, ``runner.find`` and the run that they give."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from runner.errors import UsageError
 from runner.report.summary import document
-from runner.runs.finding import driver_alive
+from runner.runs import finding
+from runner.runs.finding import driver_alive, storage_at
 from runner.runs.folder import RunFolder
 from runner.runs.reporting import report_of
 from runner.runs.request import (
@@ -35,7 +37,8 @@ def submit(
 ) -> Run:
     """Start carrying out a spec, as ``runner submit`` does, and return once it is planned.
 
-    The run is driven by a process of its own, so that Ray stays out of this one.
+    The run is driven by a process of its own, so that Ray stays out of this one. It goes on when
+    this one is interrupted or ends; ``runner.find`` finds it again.
 
     Args:
         file: The spec.
@@ -47,10 +50,16 @@ def submit(
         SpecError: The spec has faults.
         PlanError: A task can never fit.
         ClusterError: The cluster is out of reach.
+        UsageError: ``overrides`` is one text, a secret is missing, or storage can't be written.
     """
     submitted_at_s = time.time()
+    if isinstance(overrides, str):
+        raise UsageError(
+            f"overrides is the text {overrides!r}; expected a list of PATH=VALUE texts",
+            hint=f"overrides=[{overrides!r}]",
+        )
     job = read(Path(file), overrides=overrides, environment=os.environ)
-    where = Path(storage or os.environ.get("RUNNER_STORAGE") or "runs").absolute()
+    where = storage_at(storage, os.environ).absolute()
     request = Request(
         job=job,
         storage=str(where),
@@ -61,6 +70,7 @@ def submit(
         [sys.executable, "-m", "runner.runs", *([address] if address else [])],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        start_new_session=True,  # a Ctrl-C is meant for this process, not for the run
     )
     assert process.stdin and process.stdout
     process.stdin.write(request_to_json(request))
@@ -68,10 +78,24 @@ def submit(
     try:
         folder = folder_of(read_answer(process.stdout.readline()))
     except BaseException:
+        process.terminate()  # where it has not ended by itself, as after an interrupt
         process.wait()
         process.stdout.close()
         raise
     return Run(folder, process)
+
+
+def find(name: str = "latest", *, storage: str | Path | None = None) -> Run:
+    """A run that lies in storage, whoever submitted it and whether or not it still goes on.
+
+    Args:
+        name: Its id, a beginning that only it has, ``latest``, or its folder's path.
+        storage: Where runs lie; else RUNNER_STORAGE, else ./runs.
+
+    Raises:
+        RunNotFoundError: No run goes by that name, or more than one.
+    """
+    return Run(finding.find(name, storage_at(storage, os.environ)))
 
 
 class Run:
@@ -112,7 +136,8 @@ class Run:
     def wait(self, timeout_s: float | None = None) -> str:
         """Wait until the run has ended; returns its status.
 
-        Raises TimeoutError if it has not after ``timeout_s`` seconds; the run goes on.
+        Raises TimeoutError if it has not after ``timeout_s`` seconds. The run goes on then, as it
+        does when the waiting is interrupted; ``cancel`` ends it.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while not self._over():

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from runner.errors import TaskError
-from runner.spec.check import REFERENCE
+from runner.spec.references import REFERENCE
 
 
 def resolve(value: Any, outputs: Mapping[tuple[str, str], str]) -> Any:

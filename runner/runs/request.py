@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 
 from runner import errors
 from runner.errors import Misfit, PlanError, RunnerError
-from runner.model import Inventory, Job
+from runner.model import Inventory, Job, Plan
 from runner.runs.folder import RunFolder
 
 
@@ -27,6 +27,8 @@ class Request:
     """A job to carry out: where its run folder goes, and the values of the secrets it asks for.
 
     ``node_types`` are those that the cluster can still start, where whoever asks knows of any.
+    ``plan`` is the job's, where it is made already.
+    ``resumes`` is the folder of the run that is to go on, instead of a new one.
     """
 
     job: Job
@@ -34,6 +36,8 @@ class Request:
     submitted_at_s: float
     secrets: Mapping[str, str]
     node_types: Inventory | None = None
+    resumes: str | None = None
+    plan: Plan | None = None
 
 
 @cache
@@ -63,7 +67,7 @@ def accepted(folder: RunFolder) -> bytes:
 
 
 def refused(error: RunnerError) -> bytes:
-    """The answer that there is no run, and why."""
+    """The answer that there is no run, or that it could not go on, and why."""
     data: dict[str, Any] = {"type": type(error).__name__, "message": error.message}
     if isinstance(error, PlanError):
         data |= {"misfits": [asdict(misfit) for misfit in error.misfits]}

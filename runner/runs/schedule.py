@@ -15,7 +15,7 @@ Whatever depends on a task that did not finish is skipped.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from runner.model import Plan, Task, TaskStatus
@@ -29,6 +29,17 @@ class Start:
     attempt: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Before:
+    """What became of a task when its run went before: attempts made, whether one finished, and the
+    paths of what that one made, by name.
+    """
+
+    attempts: int = 0
+    is_finished: bool = False
+    outputs: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class End:
     """The task has ended, for good."""
@@ -39,12 +50,20 @@ class End:
 
 
 class Schedule:
-    """The state of a plan that is being carried out."""
+    """The state of a plan that is being carried out.
 
-    def __init__(self, plan: Plan) -> None:
+    ``before`` is what a run that is resumed had come to: what is finished stays so, attempts are
+    numbered on, and are counted anew against ``retry.max_restarts``.
+    """
+
+    def __init__(self, plan: Plan, before: Mapping[str, Before] | None = None) -> None:
         self.tasks: dict[str, Task] = {planned.task.name: planned.task for planned in plan.tasks}
-        self.status: dict[str, TaskStatus] = dict.fromkeys(self.tasks, "pending")
-        self.attempts = dict.fromkeys(self.tasks, 0)
+        self.before = {name: (before or {}).get(name, Before()) for name in self.tasks}
+        self.status: dict[str, TaskStatus] = {
+            name: "finished" if each.is_finished else "pending"
+            for name, each in self.before.items()
+        }
+        self.attempts = {name: each.attempts for name, each in self.before.items()}
 
     def begin(self) -> list[Start | End]:
         """What may start at once."""
@@ -54,7 +73,8 @@ class Schedule:
         self, task: str, status: TaskStatus, error: Mapping[str, Any] | None
     ) -> list[Start | End]:
         """What follows from the end of the task's running attempt."""
-        if status == "lost" and self.attempts[task] <= self.tasks[task].retry.max_restarts:
+        made = self.attempts[task] - self.before[task].attempts
+        if status == "lost" and made <= self.tasks[task].retry.max_restarts:
             return [self._start(task)]
         self.status[task] = status
         actions: list[Start | End] = [End(task, status, error)]

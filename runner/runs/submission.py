@@ -8,7 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from threading import Event, Thread
@@ -18,7 +18,7 @@ from runner.cluster import machine
 from runner.cluster.address import Address
 from runner.cluster.connection import connected, embedded, embedding, inventory
 from runner.errors import UsageError
-from runner.model import Inventory, Job, Plan, Record, TaskStatus
+from runner.model import Inventory, Plan, Record, TaskStatus
 from runner.plan import place
 from runner.runs.code import pack
 from runner.runs.driver import check_secrets, execute
@@ -26,6 +26,8 @@ from runner.runs.folder import RunFolder
 from runner.runs.handover import hand_over
 from runner.runs.reporting import warm, write_reports
 from runner.runs.request import Request
+from runner.runs.resuming import before, plan_again
+from runner.runs.schedule import Before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +39,15 @@ class Target:
 
 
 @contextmanager
-def target(address: Address | None, node_types: Inventory | None = None) -> Iterator[Target]:
+def target(
+    address: Address | None,
+    node_types: Inventory | None = None,
+    cancelled: Event | None = None,
+) -> Iterator[Target]:
     """The cluster at ``address``, connected; or, for None, one that starts when it is entered.
 
-    ``node_types`` are those that the cluster can still start. Raises UsageError for a cluster that
-    starts none.
+    ``node_types`` are those that the cluster can still start. A start is given up once
+    ``cancelled`` is set. Raises UsageError for a cluster that starts none of them.
     """
     if node_types is not None and (address is None or address.driver is not None):
         raise UsageError(
@@ -49,9 +55,10 @@ def target(address: Address | None, node_types: Inventory | None = None) -> Iter
             hint="name the cluster that they belong to with --address",
         )
     if address is None:
-        with embedding() as mark:
+        with embedding() as around:
             seen = machine.inventory()
-            yield Target(inventory=seen, session=embedded(seen.nodes[0], mark))
+            session = embedded(seen.nodes[0], around, cancelled or Event())
+            yield Target(inventory=seen, session=session)
     else:
         with connected(address):
             seen = inventory(f"the cluster at {address} (from {address.origin})")
@@ -71,24 +78,33 @@ def run_name(job: str, at_s: float) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """A run that is laid out and not yet started."""
+    """A run that is laid out and not yet started, or not yet started again."""
 
     folder: RunFolder
     plan: Plan
     code: bytes | None
+    before: Mapping[str, Before] = field(default_factory=dict)
 
 
-def open_run(job: Job, where: Target, storage: Path, environment: Mapping[str, str]) -> Opened:
-    """Plan ``job`` for the target, pack its code and lay out its run folder. Nothing is started.
+def open_run(request: Request, where: Target) -> Opened:
+    """Plan what is asked for, pack its code and lay out its run folder. Nothing is started.
 
-    Raises PlanError if it can never fit, UsageError for a missing secret, too much code, or storage
-    that can't be written; there is no folder then.
+    Raises PlanError if it can never fit, UsageError for a missing secret, too much code, storage
+    that can't be written, or a run that can't be resumed; nothing is changed then.
     """
-    plan = place(job, where.inventory)
-    check_secrets(plan, environment)
-    code = pack(Path(job.workdir)) if job.workdir else None
-    folder = RunFolder.create(storage, run_name(job.name, time.time()), plan)
-    return Opened(folder=folder, plan=plan, code=code)
+    job, storage = request.job, Path(request.storage)
+    resumed = RunFolder(Path(request.resumes)) if request.resumes else None
+    done = before(resumed) if resumed else {}
+    if resumed:
+        plan = plan_again(resumed.plan(), where.inventory, done)
+    else:
+        plan = request.plan or place(job, where.inventory)
+    check_secrets(plan, request.secrets)
+    code = pack(Path(job.workdir), storage=storage) if job.workdir else None
+    if resumed:
+        resumed.reopen(plan)
+    folder = resumed or RunFolder.create(storage, run_name(job.name, time.time()), plan)
+    return Opened(folder=folder, plan=plan, code=code, before=done)
 
 
 def drive(
@@ -101,12 +117,17 @@ def drive(
     """Plan and carry out what is asked for; the run and how it ended, its reports written.
 
     The resident driver of a warm cluster does it, if that is where it goes; else this process.
-    ``begin`` is called once the run's folder is laid out, and returns what gets its records.
+    ``begin`` is called once the run's folder is laid out, and returns what gets its records. Raises
+    KeyboardInterrupt if ``cancelled`` is set before; there is no run then.
     """
+    if cancelled.is_set():
+        raise KeyboardInterrupt
     if address is not None and address.driver is not None and request.node_types is None:
         return hand_over(address.driver, request, begin, cancelled)
-    with target(address, request.node_types) as where:
-        opened = open_run(request.job, where, Path(request.storage), request.secrets)
+    with target(address, request.node_types, cancelled) as where:
+        if cancelled.is_set():
+            raise KeyboardInterrupt
+        opened = open_run(request, where)
         status = carry_out(
             opened,
             where,
@@ -147,11 +168,13 @@ def carry_out(
             code=opened.code,
             observe=watch,
             cancelled=cancelled,
+            before=opened.before,
         )
     finally:
         if warming.ident is not None:
             warming.join()
-        write_reports(opened.folder)
+        if opened.folder.is_there():
+            write_reports(opened.folder)
 
 
 def _about(seen: Inventory) -> dict[str, Any]:

@@ -13,19 +13,25 @@ from typing import Any
 
 from runner.errors import RunnerError
 from runner.kinds import Kind, find
-from runner.model import Artifact, Context, Metric, Order, Progress, Record
+from runner.model import Artifact, Context, Fact, Metric, Order, Progress, Record
 from runner.worker.digest import describe
 from runner.worker.failure import failure
+from runner.worker.stalled import Stalled
 
 # Metrics gather for this long before they travel as one record.
 FLUSH_S = 0.5
+
+
+class Interrupted(BaseException):
+    """Raised at SIGINT by a process that is to end by it, whatever the task's code catches."""
 
 
 def attempt(order: Order, *, clock: Callable[[], float] = time.time) -> Iterator[Record]:
     """The records of one attempt, from ``attempt_running`` to ``attempt_ended``, as they come.
 
     Whatever the task's code raises ends the attempt as ``failed``, with the error in the last
-    record and the whole traceback on standard error. Metrics are batched by time, never one by one.
+    record and the whole traceback on standard error; a KeyboardInterrupt of its own does, too, and
+    only ``Interrupted`` comes through. Metrics are batched by time, never one by one.
     """
 
     def record(event: str, data: dict[str, Any]) -> Record:
@@ -40,9 +46,11 @@ def attempt(order: Order, *, clock: Callable[[], float] = time.time) -> Iterator
         sys.path.insert(0, workdir)
     points: list[list[Any]] = []
     flushed = clock()
+    stalled = Stalled(order.timeout_s)
     try:
         kind = find(order.kind)
         for item in kind.run(_context(order, kind)):
+            stalled.progressed()
             if isinstance(item, Metric):
                 points.append([item.name, item.step, item.value])
                 if clock() - flushed < FLUSH_S:
@@ -52,13 +60,19 @@ def attempt(order: Order, *, clock: Callable[[], float] = time.time) -> Iterator
                 points, flushed = [], clock()
             if isinstance(item, Progress):
                 yield record("progress", _progress(item))
+            elif isinstance(item, Fact):
+                yield record("fact", {"name": item.name, "text": item.text})
             elif isinstance(item, Artifact):
                 yield record("artifact", describe(item))
-    except (Exception, SystemExit) as error:
+    except (GeneratorExit, Interrupted):
+        raise
+    except BaseException as error:
         if points:
             yield record("metrics", {"points": points})
         yield record("attempt_ended", {"status": "failed", "error": failure(error, workdir)})
         return
+    finally:
+        stalled.over()
     if points:
         yield record("metrics", {"points": points})
     yield record("attempt_ended", {"status": "finished", "error": None})
@@ -82,6 +96,9 @@ def _context(order: Order, kind: Kind) -> Context:
         ready_at_s=order.ready_at_s,
         rank=order.rank,
         world_size=order.world_size,
+        host=order.host,
+        timeout_s=order.timeout_s,
+        earlier=tuple(Path(folder) for folder in order.earlier),
     )
 
 

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import traceback
+from linecache import getline
 from pathlib import Path
 from typing import Any
 
 from runner.errors import RunnerError
+
+# As much of a log as a crash is looked for in.
+LAST_BYTES = 65_536
+CRASH_HINT = (
+    "compiled code that the task calls went wrong: a library's, or what ctypes or an extension does"
+)
+BY_OTHERS_HINT = "another rank ended or hangs; the log of each rank shows where it was"
+_GLOO = "third_party/gloo|Connection (closed|reset) by peer|gloo.*[Tt]imed out"
+_FATAL = re.compile(r"^Fatal Python error: (.+)\n", re.MULTILINE)
+_FRAME = re.compile(r'^  File "(.+)", line (\d+) in (.+)$', re.MULTILINE)
+_SIGNALS = {
+    "Segmentation fault": "SIGSEGV",
+    "Aborted": "SIGABRT",
+    "Bus error": "SIGBUS",
+    "Illegal instruction": "SIGILL",
+    "Floating point exception": "SIGFPE",
+}
 
 
 def failure(error: BaseException, workdir: str | None) -> dict[str, Any]:
@@ -25,18 +44,67 @@ def failure(error: BaseException, workdir: str | None) -> dict[str, Any]:
             "hint": error.hint,
             "frames": [],
         }
+    frames = [
+        (frame.filename, frame.lineno or 0, frame.name, frame.line or "")
+        for frame in reversed(traceback.extract_tb(error.__traceback__))
+    ]
+    message = _message(error) or (
+        "the code called sys.exit" if isinstance(error, SystemExit) else ""
+    )
+    told: dict[str, Any] = {"type": type(error).__name__, "message": message, "hint": ""}
+    if is_by_others(error):
+        told |= {"by_others": True, "hint": BY_OTHERS_HINT}
+    return told | _told(frames, workdir)
+
+
+def is_by_others(error: BaseException) -> bool:
+    """Whether an error only says that another rank of the gang is gone, or does not answer.
+
+    PyTorch has types for NCCL's and the store's; gloo's come as RuntimeError.
+    """
+    if type(error).__module__.startswith("torch") and type(error).__name__.startswith("Dist"):
+        return True
+    return isinstance(error, RuntimeError) and re.search(_GLOO, str(error)) is not None
+
+
+def crash(log: Path, workdir: str) -> dict[str, Any] | None:
+    """As ``failure``, for a worker that died by a signal: what faulthandler wrote to its log.
+
+    None if it wrote nothing there, as when it was killed from outside.
+    """
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - LAST_BYTES))
+            text = file.read().decode(errors="replace")
+    except FileNotFoundError:  # it died before it had one
+        return None
+    *_, died, stack = ["", "", *_FATAL.split(text)[1:]]
+    if not died:
+        return None
+    frames = [
+        # Of a library, this machine may have another version.
+        (file, int(line), name, getline(file, int(line)).strip() if workdir in file else "")
+        for file, line, name in _FRAME.findall(stack.strip().partition("\n\n")[0])
+    ]
+    name = f" ({_SIGNALS[died]})" if died in _SIGNALS else ""
+    message = f"the worker process crashed: {died.lower()}{name}"
+    return {"type": "Lost", "message": message, "hint": CRASH_HINT} | _told(frames, workdir)
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as fault:  # the user's code again
+        return f"its message can't be told: __str__ raised {type(fault).__name__}"
+
+
+def _told(frames: list[tuple[str, int, str, str]], workdir: str | None) -> dict[str, Any]:
+    """``frames`` and ``user_frames`` out of file, line, function and source, innermost first."""
     user: list[str] = []
     others: list[str] = []
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        own = workdir is not None and Path(frame.filename).is_relative_to(workdir)
-        name = str(Path(frame.filename).relative_to(workdir)) if own and workdir else frame.filename
-        line = f"{name}:{frame.lineno} in {frame.name}" + (f": {frame.line}" if frame.line else "")
+    for file, number, name, source in frames:
+        own = workdir is not None and Path(file).is_relative_to(workdir)
+        shown = str(Path(file).relative_to(workdir)) if own and workdir else file
+        line = f"{shown}:{number} in {name}" + (f": {source}" if source else "")
         (user if own else others).append(line)
-    message = str(error) or ("the code called sys.exit" if isinstance(error, SystemExit) else "")
-    return {
-        "type": type(error).__name__,
-        "message": message,
-        "hint": "",
-        "frames": user + others,
-        "user_frames": len(user),
-    }
+    return {"frames": user + others, "user_frames": len(user)}

@@ -17,6 +17,8 @@ def log_line(record: Record) -> str | None:
             f"{record.task}, attempt {record.attempt}: on {data['host']}, process {data['pid']}, "
             f"{about['device']}, {about['threads']} threads, torch {about['torch']}"
         )
+    elif record.event == "fact":
+        text = f"{data['name']}: {data['text']}"
     elif record.event == "progress":
         text = f"{data['phase']} step {data['step']}/{data['total_steps']}"
         text += f", loss {data['loss']:.4g}" if data["loss"] is not None else ""

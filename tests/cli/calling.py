@@ -18,9 +18,10 @@ Call: TypeAlias = Callable[..., Outcome]
 def call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Iterator[Call]:
-    """Calls ``runner`` in the test's folder, with no storage named by the environment."""
+    """Calls ``runner`` in the test's folder, with no storage or width in the environment."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RUNNER_STORAGE", raising=False)
+    monkeypatch.delenv("COLUMNS", raising=False)
 
     def run(*arguments: str) -> Outcome:
         capfd.readouterr()

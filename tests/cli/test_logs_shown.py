@@ -13,7 +13,7 @@ import pytest
 from runner.cluster.address import process_started
 from runner.runs.folder import RunFolder
 from tests.cli.calling import Call, call
-from tests.conftest import Command, environment
+from tests.conftest import Command, Outcome, environment
 from tests.runs.plans import finished_run, record, run_folder
 
 __all__ = ["call"]
@@ -47,16 +47,49 @@ def test_one_log_is_printed_as_it_is_and_several_under_headings(call: Call, stor
     )
 
 
-def test_a_task_without_a_log_prints_nothing_and_one_that_is_none_is_exit_5(
-    call: Call, storage: Path
-) -> None:
+def test_a_task_that_is_none_is_exit_5(call: Call, storage: Path) -> None:
     finished_run(storage, "done", "teacher", "student")
-    assert call("logs", "done", "teacher") == call("logs", "done", "student")
-    assert call("logs", "done", "teacher").code == 0
     done = call("logs", "done", "studnet")
     assert done.code == 5
     assert "no task 'studnet'" in done.err
     assert "student" in done.err
+
+
+def test_a_task_in_place_of_the_run_is_told_what_to_type(call: Call, storage: Path) -> None:
+    finished_run(storage, "done", "teacher", "student")
+    done = call("logs", "student")
+    assert (done.code, done.out) == (5, "")
+    assert "no run in runs begins with 'student'" in done.err
+    assert done.err.endswith("for the task of that name: runner logs latest student\n")
+    assert "runner list" in call("logs", "other").err
+
+
+def test_where_nothing_was_printed_it_says_why(call: Call, storage: Path) -> None:
+    folder = finished_run(storage, "done", "teacher", "student")
+    assert call("logs", "done", "teacher") == Outcome(0, "", "'teacher' has printed nothing\n")
+    assert call("logs", "done") == Outcome(0, "", "no task of done has printed anything\n")
+    write_log(folder, "student", 1, "")
+    assert call("logs", "done", "student").err == "'student' has printed nothing\n"
+    write_log(folder, "student", 1, "words\n")
+    assert call("logs", "done", "student") == Outcome(0, "words\n", "")
+    assert call("logs", "done").err == ""
+
+
+def test_a_task_that_did_not_start_is_said_to_be_so(call: Call, going: RunFolder) -> None:
+    assert call("logs").err == "no task of going has printed anything yet\n"
+    assert call("logs", "going", "only").err == "'only' has not started yet\n"
+    going.append(record("attempt_started", "only"))
+    assert call("logs", "going", "only").err == "'only' has not started yet\n"
+    going.append(record("attempt_running", "only", node="here"))
+    assert call("logs", "going", "only").err == "'only' has printed nothing yet\n"
+    error = {"message": "it depends on 'first', which is failed"}
+    folder = run_folder(going.path.parent, "broken", "first", "then")
+    folder.append(record("task_ended", "then", status="skipped", error=error))
+    folder.append(record("run_ended", status="failed"))
+    assert call("logs", "broken", "then").err == (
+        "'then' never started: it is skipped, as it depends on 'first', which is failed\n"
+    )
+    assert call("logs", "broken", "first").err == "'first' never started: the run is failed\n"
 
 
 def test_bytes_that_are_no_text_are_shown_as_such(call: Call, storage: Path) -> None:

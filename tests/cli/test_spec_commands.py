@@ -35,12 +35,12 @@ tasks:
     teacher: ${tasks.c.outputs.model}
 """
 SAID = """\
-job.yaml:1:7: name is "a job"; expected letters, digits, - and _, at most 63, beginning with a \
-letter or digit
+job.yaml:1:7: name is "a job"; expected letters (A-Z, a-z), digits, - and _, at most 63, beginning \
+with a letter or digit
     name: a job
           ^
-job.yaml:3:3: the task name 'é日本'; expected letters, digits, - and _, at most 63, beginning with \
-a letter or digit
+job.yaml:3:3: the task name 'é日本'; expected letters (A-Z, a-z), digits, - and _, at most 63, \
+beginning with a letter or digit
       é日本: {kind: trian, env: {A: 1}}
       ^
 job.yaml:3:15: no kind is called 'trian'; did you mean 'train'?
@@ -153,6 +153,11 @@ MISTAKES = [
     (("plan", "job.yaml"), "7 faults"),
     (("plan", "right.yaml", "--set", "x"), "expected PATH=VALUE"),
     (("vaildate", "right.yaml"), "No such command 'vaildate'; did you mean 'validate'?"),
+    (("bogus",), "Error: No such command 'bogus'\n"),
+    (
+        ("validate", "--set", "seed=1", "tasks.a.seed=2"),
+        "hint: a value to override needs a --set of its own: --set tasks.a.seed=2",
+    ),
     (("validate", "--jsn", "right.yaml"), "No such option"),
     (("schema", "more"), "unexpected extra argument"),
     (("kinds", "trian"), "error: no kind is called 'trian'; did you mean 'train'?"),
@@ -192,8 +197,21 @@ def test_what_never_fits_ends_with_3_and_says_why(
     )
     code, out, err = call(*arguments)
     assert (code, out) == (3, "")
-    assert "asks for H100:8, node type gpu-l4 has 0 (but L4:1); the largest offers 0" in err
-    assert "nearest: accelerators: L4:1, cpus: 1 would fit gpu-l4" in err
+    assert "task 'a' asks for 8 workers of H100:1, cpus:1, which nothing here can hold" in err
+    assert "asks for H100:1, node type gpu-l4 has 0 (but L4:1); the largest offers 0" in err
+    assert "nearest: num_workers: 4, accelerators: L4:1, cpus: 1 would fit gpu-l4" in err
+
+
+def test_sizes_and_times_of_a_plan_are_for_people(
+    call: Callable[..., tuple[int, str, str]],
+) -> None:
+    cluster = str(REPOSITORY / "cluster.yaml")
+    plan = ("plan", "right.yaml", "--cluster", cluster)
+    assert "  limit    2 h 0 min\n" in call(*plan, "--set", "timeout=2h")[1]
+    code, _, err = call(*plan, "--set", "resources={memory: 1TB, cpus: 2000}")
+    assert code == 3
+    assert "asks for cpus:2000, memory:1TB, which nothing here can hold" in err
+    assert "e+" not in err
 
 
 def test_a_plan_is_shown_and_printed_as_json(call: Callable[..., tuple[int, str, str]]) -> None:
@@ -206,6 +224,33 @@ def test_a_plan_is_shown_and_printed_as_json(call: Callable[..., tuple[int, str,
     code, out, err = call(*arguments, "--json")
     assert (code, err) == (0, "")
     assert [each["wave"] for each in json.loads(out)["tasks"]] == [0, 1]
+
+
+def test_a_plan_says_how_workers_divide_a_training(
+    call: Callable[..., tuple[int, str, str]],
+) -> None:
+    cluster = str(REPOSITORY / "cluster.yaml")
+    arguments = (str(REPOSITORY / "jobs" / "train-3d.yaml"), "--cluster", cluster)
+    on_cpus = ("--set", "tasks.model.resources.accelerators=cpu")
+    code, out, err = call("plan", *arguments, *on_cpus)
+    assert (code, err) == (0, "")
+    assert (
+        "  workers  8: shards over 2 workers (fsdp) x layers over 2 (tensor parallel) x 2 stages "
+        "(pipeline parallel); auto: fsdp, as whole copies don't go with tp\n"
+        "  batch    16 = 8 per device x 1 accumulated x 2 groups of 4 workers\n"
+    ) in out
+    [planned] = json.loads(call("plan", *arguments, *on_cpus, "--json")[1])["tasks"]
+    assert planned["placement"]["bundles"] == [2, 2, 2, 2]
+    assert planned["batches"]["num_workers"] == 2
+    assert planned["parallelism"].startswith("shards over 2 workers (fsdp)")
+
+
+def test_a_plan_of_one_worker_says_nothing_of_workers(
+    call: Callable[..., tuple[int, str, str]],
+) -> None:
+    out = call("plan", "right.yaml", "--cluster", str(REPOSITORY / "cluster.yaml"))[1]
+    assert "batch    64 = 64 per device x 1 accumulated x 1 worker\n" in out
+    assert "  workers " not in out
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from runner.cluster.address import process_started, state_file
+from runner.cluster.address import WarmCluster, process_started, state_file
 from runner.cluster.reaper import marked
+from runner.runs.resident import listens
 from tests.cluster.processes import carrying, listening, only_loopback
-from tests.conftest import Command, environment
+from tests.conftest import Command, environment, wait_for
 
 
 @pytest.fixture
@@ -76,6 +77,63 @@ def test_up_is_up_once_and_down_leaves_nothing(alone: Command, temporary: Path) 
 
     twice = alone("down")
     assert (twice.code, twice.out, twice.err) == (0, "no cluster is up\n", "")
+
+
+def test_of_two_at_once_one_waits_and_a_driver_that_died_is_started_anew(
+    alone: Command, temporary: Path
+) -> None:
+    with alone.start("up") as one, alone.start("up") as other:
+        told = sorted([one.communicate(timeout=120)[0], other.communicate(timeout=120)[0]])
+    assert (one.returncode, other.returncode) == (0, 0)
+    assert [text.partition(" at 127")[0] for text in told] == [
+        "a local cluster is up",
+        "a local cluster was up already",
+    ]
+    state = noted(alone)
+    (driver,) = (
+        pid
+        for pid in marked(state["mark"])
+        if b"runner.runs.resident" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    )
+    os.kill(driver, signal.SIGKILL)
+    again = alone("up")
+    assert (again.code, again.err) == (0, "")
+    assert "was up already, its driver, which had ended, was started anew" in again.out
+    assert noted(alone) == state
+    assert listens(WarmCluster(**state))
+    assert alone("down").code == 0
+    assert carrying("TMPDIR", str(temporary)) == []
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_start_that_is_broken_off_leaves_nothing(
+    alone: Command, temporary: Path, number: int
+) -> None:
+    with alone.start("up") as process:
+        # Ray's own folder is there: its processes are being started.
+        wait_for(lambda: list(temporary.glob("runner-up-*/ray/session_*/logs/gcs_server.out")))
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == (130 if number == signal.SIGINT else -number)
+    assert "Traceback" not in err
+    wait_for(lambda: not carrying("TMPDIR", str(temporary)), timeout_s=10)
+    wait_for(lambda: not list(temporary.iterdir()), timeout_s=10)
+    assert not state_file(alone.environment).exists()
+    assert alone("down").out == "no cluster is up\n"
+
+
+def test_where_the_state_cannot_be_kept_nothing_is_started(alone: Command, temporary: Path) -> None:
+    (alone.folder / "file").write_text("in the way")
+    alone.environment = {**alone.environment, "XDG_STATE_HOME": str(alone.folder / "file")}
+    up = alone("up")
+    assert (up.code, up.out) == (4, "")
+    assert "Traceback" not in up.err
+    assert f"{alone.folder / 'file' / 'runner'} can't be written: " in up.err
+    assert "XDG_STATE_HOME" in up.err
+    assert list(temporary.iterdir()) == []
+    assert alone("down").out == "no cluster is up\n"
+    assert "embedded" in alone("nodes").out
 
 
 def test_a_cluster_whose_head_was_killed_is_not_up_and_down_ends_the_rest(

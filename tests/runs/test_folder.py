@@ -171,3 +171,19 @@ def test_appends_of_several_writers_do_not_tear_each_other(folder: RunFolder) ->
         )
     assert sorted(each.data["n"] for each in folder.records()) == list(range(80))
     assert all(isinstance(each, Record) and each.data["text"] == long for each in folder.records())
+
+
+@pytest.mark.parametrize("how", ["removed", "moved"])
+def test_a_folder_that_is_gone_is_told_and_not_made_anew(folder: RunFolder, how: str) -> None:
+    assert folder.is_there()
+    if how == "moved":
+        folder.path.rename(folder.path.with_name("elsewhere"))
+    else:
+        # As 'rm -r' does when a record comes in its midst: the folder itself is still there.
+        (folder.path / PLAN).unlink()
+        (folder.path / RECORDS).unlink()
+    assert not folder.is_there()
+    for write in (lambda: folder.append(A_FEW[0]), lambda: folder.plan()):
+        with pytest.raises(RecordsError, match=re.escape(str(folder.path))):
+            write()
+    assert not (folder.path / RECORDS).exists()

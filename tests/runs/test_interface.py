@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from runner.errors import RunNotFoundError, UsageError
 from runner.runs.folder import RunFolder
-from runner.runs.interface import Run
+from runner.runs.interface import Run, submit
 from tests.conftest import Command
 from tests.runs.plans import finished_run, record, run_folder
 
@@ -166,6 +167,73 @@ def test_a_run_whose_driver_is_killed_is_lost(command: Command, spec: Write) -> 
     assert RunFolder(Path(told[1])).records()
 
 
+INTERRUPTED = """
+import os, signal, threading, time
+os.setsid()  # the terminal's Ctrl-C goes to all of this session's group, and to nobody else's
+run = runner.submit("job.yaml")
+
+def interrupt():
+    while not list(run.folder.glob("first/1/log.txt")): time.sleep(0.05)
+    os.killpg(0, signal.SIGINT)
+
+threading.Thread(target=interrupt).start()
+try:
+    run.wait()
+except KeyboardInterrupt:
+    try:
+        run.wait(timeout_s=2)
+    except TimeoutError:
+        result = ["goes on", run.status]
+again = runner.find("long-")
+assert again.name == run.name == runner.find().name
+again.cancel()
+result += [again.wait(timeout_s=60), run.wait(timeout_s=60)]
+"""
+
+
+def test_an_interrupt_ends_the_waiting_and_not_the_run(warm: Command, spec: Write) -> None:
+    spec(LONG)
+    assert python(warm, INTERRUPTED) == ["goes on", "running", "cancelled", "cancelled"]
+
+
+def test_a_run_goes_on_when_who_submitted_it_has_ended(warm: Command, spec: Write) -> None:
+    spec(SHORT)
+    # This waits for the driver too, whose standard error is the interpreter's.
+    whole = "import runner\nprint(runner.submit('job.yaml').name)"
+    done = subprocess.run(
+        [sys.executable, "-c", whole],
+        cwd=warm.folder,
+        env=dict(warm.environment),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert done.stderr == ""
+    run = Run(RunFolder(warm.folder / "runs" / done.stdout.strip()))
+    assert run.wait(timeout_s=60) == "finished"
+
+
+def test_overrides_that_are_one_text_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="expected a list") as refused:
+        submit(tmp_path / "job.yaml", overrides="a=1")
+    assert refused.value.hint == "overrides=['a=1']"
+
+
+def test_a_run_is_found_as_the_commands_find_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import runner
+
+    finished_run(tmp_path, "first-1", "a")
+    finished_run(tmp_path, "first-2", "a")
+    assert runner.find("first-1", storage=tmp_path).status == "finished"
+    with pytest.raises(RunNotFoundError, match="2 runs begin with 'first'"):
+        runner.find("first", storage=tmp_path)
+    monkeypatch.setenv("RUNNER_STORAGE", str(tmp_path))
+    assert runner.find("first-2").metrics["a"]["test/accuracy"] == 0.9
+
+
 def test_a_run_found_in_storage_is_read_the_same_way(tmp_path: Path) -> None:
     run = Run(finished_run(tmp_path, "done", "a"))
     assert (run.name, run.folder, run.status) == ("done", tmp_path / "done", "finished")
@@ -187,3 +255,9 @@ def test_a_name_that_the_package_has_not_is_an_attribute_error() -> None:
 
     with pytest.raises(AttributeError, match="no attribute 'sumbit'"):
         _ = runner.sumbit  # type: ignore[attr-defined]
+
+
+def test_storage_that_is_no_folder_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(SHORT)
+    with pytest.raises(UsageError, match="is a URI"):
+        submit(tmp_path / "job.yaml", storage="s3://bucket/runs")

@@ -12,7 +12,7 @@ import pytest
 from runner.errors import TaskError
 from runner.kinds import KINDS, Yield
 from runner.model import Artifact, Context, Metric, Progress, Record
-from runner.worker.attempt import FLUSH_S, attempt
+from runner.worker.attempt import FLUSH_S, Interrupted, attempt
 from tests.worker.orders import DIGITS, MLP, order, use_kind
 
 
@@ -85,8 +85,19 @@ def test_the_kinds_that_take_a_model_take_what_training_left(
     assert found[same] == summary(trained)["test/accuracy"]
 
 
+def test_a_bench_tells_facts_of_its_device_and_how_fast_it_is(tmp_path: Path) -> None:
+    params = {"precisions": ["fp32"], "sizes": [64], "seconds": 0.1}
+    records = list(attempt(order(tmp_path, "bench", params)))
+    assert records[-1].data == {"status": "finished", "error": None}
+    facts = {
+        record.data["name"]: record.data["text"] for record in records if record.event == "fact"
+    }
+    assert set(facts) == {"cpu cores", "cpu instructions"} and all(facts.values())
+    assert summary(records)["bench/matmul_fp32_tflops"] > 0
+
+
 def test_no_kind_goes_untested() -> None:
-    assert set(KINDS) == {"train", "distill", "evaluate"}
+    assert set(KINDS) == {"train", "distill", "evaluate", "bench"}
 
 
 def test_metrics_travel_together_until_time_is_up_or_something_else_comes(
@@ -173,16 +184,58 @@ def test_code_that_exits_has_failed_whatever_its_code(
     assert (last.data["error"]["type"], last.data["error"]["message"]) == ("SystemExit", message)
 
 
-def test_an_interrupt_is_not_the_tasks_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+class OddError(BaseException):
+    def __str__(self) -> str:
+        raise RuntimeError("not even its message")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OddError])
+def test_whatever_the_code_raises_is_the_tasks_failure(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: type[BaseException],
 ) -> None:
     def run(context: Context) -> Iterator[Yield]:
-        raise KeyboardInterrupt
+        raise error
         yield
 
     use_kind(monkeypatch, run)
-    with pytest.raises(KeyboardInterrupt):
+    last = list(attempt(order(tmp_path, "scripted", {})))[-1]
+    assert last.data["status"] == "failed"
+    assert last.data["error"]["type"] == error.__name__
+    assert "in run" in last.data["error"]["frames"][0]
+    assert capsys.readouterr().err.startswith("Traceback")
+
+
+def test_an_interrupt_of_the_process_is_not_the_tasks_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(context: Context) -> Iterator[Yield]:
+        raise Interrupted
+        yield
+
+    use_kind(monkeypatch, run)
+    with pytest.raises(Interrupted):
         list(attempt(order(tmp_path, "scripted", {})))
+
+
+def test_an_attempt_that_is_closed_ends_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = []
+
+    def run(context: Context) -> Iterator[Yield]:
+        try:
+            yield Progress(step=1, total_steps=2)
+        finally:
+            closed.append(True)
+
+    use_kind(monkeypatch, run)
+    going = attempt(order(tmp_path, "scripted", {}))
+    assert [next(going).event, next(going).event] == ["attempt_running", "progress"]
+    going.close()  # type: ignore[attr-defined]
+    assert closed == [True]
 
 
 def test_an_error_of_ours_keeps_its_hint_and_needs_no_frames(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from runner.worker.failure import failure
+from runner.worker.failure import crash, failure
 
 HELPER = """\
 import json
@@ -99,3 +101,46 @@ def test_an_error_is_json_whatever_it_says(workdir: Path) -> None:
     data = failure(raised(raise_odd), str(workdir))
     assert json.loads(json.dumps(data)) == data
     assert data["message"] == "\x1b[31m\ud800 odd"
+
+
+CRASH = """\
+import faulthandler, sys
+sys.path.insert(0, sys.argv[1])
+print("some output of the task's", file=sys.stderr, flush=True)
+faulthandler.enable(all_threads=False)
+import dying
+dying.make()
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "segmentation fault (SIGSEGV)"),
+        ("os.abort()", "aborted (SIGABRT)"),
+    ],
+)
+def test_a_crash_is_told_by_its_signal_and_the_users_frames(
+    tmp_path: Path, code: str, message: str
+) -> None:
+    code_folder, log = tmp_path / "code", tmp_path / "log.txt"
+    code_folder.mkdir()
+    (code_folder / "dying.py").write_text(
+        f"import os, signal\n\n\ndef inner():\n    {code}\n\n\ndef make():\n    inner()\n"
+    )
+    with log.open("wb") as file:
+        subprocess.run(
+            [sys.executable, "-c", CRASH, str(code_folder)], stderr=file, check=False, timeout=60
+        )
+    told = crash(log, str(code_folder))
+    assert told is not None
+    assert told["message"] == f"the worker process crashed: {message}"
+    assert told["frames"][:2] == [f"dying.py:5 in inner: {code}", "dying.py:9 in make: inner()"]
+    assert told["user_frames"] == 2
+
+
+def test_a_log_without_a_crash_tells_of_none(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    assert crash(log, str(tmp_path)) is None
+    log.write_bytes(b"\xff\x00 Fatal Python error: in the midst of a line\n" * 5000)
+    assert crash(log, str(tmp_path)) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -109,3 +110,27 @@ def test_an_order_with_a_wrong_type_is_no_order(tmp_path: Path, wrong: dict[str,
     data = json.loads(order_to_json(order(tmp_path, "evaluate", {}))) | wrong
     (tmp_path / "order.json").write_text(json.dumps(data))
     assert main([str(tmp_path / "order.json")]) == 2
+
+
+def test_an_interrupt_ends_with_130_and_where_it_was(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import threading\n\n\ndef make():\n    print('waiting', flush=True)\n"
+        "    threading.Event().wait()\n"
+    )
+    params = {"model": {"factory": "mine:make"}, "data": DIGITS, "max_steps": 3}
+    file = write(tmp_path, order(tmp_path / "1", "train", params, workdir="."))
+    with subprocess.Popen(
+        [sys.executable, "-m", "runner.worker", file],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        while "waiting" not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert 'mine.py", line 6, in make' in err
+    assert [record_from_json(line).event for line in out.splitlines()] == ["attempt_running"]

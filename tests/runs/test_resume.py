@@ -1,0 +1,108 @@
+"""runner resume: what is finished stays so, the rest goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.model import Record
+from runner.runs.folder import RunFolder
+from runner.runs.schedule import Before, Schedule, Start
+from tests.conftest import Command, wait_for
+from tests.runs.plans import plan
+
+Write = Callable[..., str]
+
+CHAIN = """\
+name: chain
+tasks:
+  first:
+    kind: train
+    model: {name: mlp, args: {hidden: [16]}}
+    data: {name: digits}
+    max_steps: 5
+  second:
+    kind: train
+    model: {name: mlp, args: {hidden: [16]}}
+    data: {name: digits}
+    max_steps: 6000
+    checkpoint: {every_steps: 100}
+    depends_on: [first]
+    retry: {max_restarts: 0}
+"""
+
+
+def report(command: Command) -> dict[str, Any]:
+    (path,) = (command.folder / "runs").glob("*/report.json")
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def checkpoints(command: Command) -> list[Path]:
+    return list((command.folder / "runs").glob("*/second/1/checkpoints/step-*"))
+
+
+def test_finished_tasks_stay_and_attempts_are_numbered_on() -> None:
+    before = {"a": Before(attempts=2, is_finished=True), "b": Before(attempts=3)}
+    schedule = Schedule(plan({"a": (), "b": ("a",), "c": ("b",)}, max_restarts=1), before)
+    assert schedule.begin() == [Start("b", 4)]
+    assert schedule.ended("b", "lost", None) == [Start("b", 5)]
+    assert schedule.ended("b", "finished", None)[-1] == Start("c", 1)
+
+
+@pytest.mark.parametrize("end", ["cancelled", "lost"])
+def test_a_run_goes_on_where_it_was(warm: Command, spec: Write, end: str) -> None:
+    with warm.start("submit", spec(CHAIN)) as process:
+        wait_for(lambda: checkpoints(warm))
+        if end == "cancelled":
+            process.send_signal(signal.SIGINT)
+        else:
+            (pid,) = (
+                record["data"]["pid"]
+                for record in warm.records()
+                if record["event"] == "attempt_running" and record["task"] == "second"
+            )
+            os.kill(pid, signal.SIGKILL)
+        process.communicate(timeout=60)
+    assert process.returncode == {"cancelled": 130, "lost": 1}[end]
+    done = warm("resume")
+    assert done.code == 0, done.err
+    tasks = report(warm)["tasks"]
+    assert [tasks[name]["status"] for name in ("first", "second")] == ["finished", "finished"]
+    assert [tasks[name]["attempts"] for name in ("first", "second")] == [1, 2]
+    assert tasks["second"]["metrics"]["checkpoint/resumed_at_step"] >= 100
+    steps = [step for step, _ in tasks["second"]["series"]["train/loss"]]
+    assert steps == sorted(steps) and steps[0] <= 100 and steps[-1] == 6000
+    again = warm("resume")
+    assert again.code == 2 and "nothing is left to resume" in again.err
+
+
+def test_what_a_killed_driver_wrote_last_is_cut_off(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "torn", plan({"a": ()}))
+    folder.append(Record(at_s=1.0, event="heartbeat"))
+    with (folder.path / "records.jsonl").open("a") as file:
+        file.write('{"at_s": 2.0, "ev')
+    folder.request_cancel()
+    folder.reopen(folder.plan())
+    folder.append(Record(at_s=3.0, event="heartbeat"))
+    assert [record.at_s for record in folder.records()] == [1.0, 3.0]
+    assert not folder.cancel_requested()
+
+
+def test_a_run_that_is_going_can_not_be_resumed(warm: Command, spec: Write) -> None:
+    with warm.start("submit", spec(CHAIN)) as process:
+        wait_for(lambda: checkpoints(warm))
+        refused = warm("resume")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert refused.code == 2 and "is still running" in refused.err
+
+
+def test_no_such_run(warm: Command) -> None:
+    assert warm("resume", "nothing").code == 5
