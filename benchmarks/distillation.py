@@ -41,7 +41,8 @@ from runner.torchlib.loop import count_steps, fit
 from runner.torchlib.measure import count_parameters, evaluate
 from runner.torchlib.models import build
 from runner.torchlib.objectives import CrossEntropy, Objective
-from runner.torchlib.optimizers import make_optimizer, make_schedule
+from runner.torchlib.optimizers import make_optimizer
+from runner.torchlib.schedules import make_schedule
 
 BATCH = 64
 LEARNING_RATE = 1e-3

@@ -26,7 +26,8 @@ from runner.torchlib.data import Dataset
 from runner.torchlib.loop import count_steps, fit
 from runner.torchlib.models import build
 from runner.torchlib.objectives import CrossEntropy
-from runner.torchlib.optimizers import make_optimizer, make_schedule
+from runner.torchlib.optimizers import make_optimizer
+from runner.torchlib.schedules import make_schedule
 
 BATCH = 64
 LEARNING_RATE = 1e-3

@@ -14,9 +14,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from runner.runs.interface import Run, submit
+    from runner.runs.interface import Run, find, submit
 
-__all__ = ["Run", "submit"]
+__all__ = ["Run", "find", "submit"]
 
 
 def __getattr__(name: str) -> object:

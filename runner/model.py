@@ -4,7 +4,8 @@ Job, Task, Resources       what should happen
 Node, Inventory            where it could
 Placement, Batches, Plan   where it will, and in what portions
 Order, Context             one attempt, as it travels and as the kind's code sees it
-Metric, Progress, Artifact what a kind yields
+Metric, Fact, Progress,
+Artifact                   what a kind yields
 Record                     what is kept of it all
 """
 
@@ -37,11 +38,18 @@ class Accelerator:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resources:
-    """What one worker asks for. ``accelerators`` are alternatives in order; None means CPU."""
+    """What each worker asks for, and how many there are to be.
+
+    ``accelerators`` are alternatives in order; None means CPU. Fewer than ``num_workers`` will do
+    where ``min_workers`` says so. With ``num_nodes`` they are spread evenly over so many nodes.
+    """
 
     cpus: float = 1.0
     memory_bytes: int | None = None
     accelerators: tuple[Accelerator | None, ...] = (None,)
+    num_workers: int = 1
+    min_workers: int | None = None
+    num_nodes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,8 +115,9 @@ class Inventory:
 class Placement:
     """Where a task runs. ``nodes`` are names; ``node_ids`` pin it (empty for a node type to start).
 
-    ``demand`` is what Ray is asked for: resource name to amount. ``labels`` are those that a node
-    still to be started must carry.
+    ``demand`` is what Ray is asked for each worker: resource name to amount. ``labels`` are those
+    that a node still to be started must carry. ``bundles`` are numbers of workers that lie on one
+    node each, in the order of their ranks; ``is_spread`` keeps bundles on different nodes.
     """
 
     device: str
@@ -117,12 +126,46 @@ class Placement:
     demand: Mapping[str, float]
     reason: str
     labels: Mapping[str, str] = field(default_factory=dict)
+    bundles: tuple[int, ...] = (1,)
+    is_spread: bool = False
+
+    @property
+    def num_workers(self) -> int:
+        """The number of ranks."""
+        return sum(self.bundles)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Widths:
+    """How the ranks of a gang divide a training: the widths of their mesh, outermost first.
+
+    ``pp`` stages of the model, each on ``dp_replicate`` x ``dp_shard`` ranks that take different
+    samples, each of these on ``tp`` ranks that divide the layers. ``strategy`` says how those that
+    take different samples keep one model: whole copies (ddp), or shards of it (fsdp).
+    """
+
+    strategy: Literal["none", "ddp", "fsdp"] = "none"
+    pp: int = 1
+    dp_replicate: int = 1
+    dp_shard: int = 1
+    tp: int = 1
+
+    @property
+    def dp(self) -> int:
+        """How many portions a batch is divided into."""
+        return self.dp_replicate * self.dp_shard
+
+    @property
+    def size(self) -> int:
+        """The number of ranks."""
+        return self.pp * self.dp * self.tp
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batches:
     """The batch arithmetic: global = per device x accumulation x workers.
 
+    ``num_workers`` counts those that take different samples; tp and pp ranks share theirs.
     Samples and steps are None where they are only known once the data is read.
     """
 
@@ -139,6 +182,7 @@ class Batches:
 class PlannedTask:
     """A task with its placement, its batches (if it trains) and its wave.
 
+    ``parallelism`` says in words how its workers divide a training, and why; empty for one worker.
     The wave is the length of the longest chain of tasks before it: 0 starts at once.
     """
 
@@ -146,6 +190,7 @@ class PlannedTask:
     placement: Placement
     batches: Batches | None
     wave: int
+    parallelism: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,7 +207,9 @@ class Order:
     """One attempt at one task, as it travels to a worker: JSON, with references resolved.
 
     ``ready_at_s`` is the Unix time at which nothing kept the task from starting any more;
-    ``workdir`` a folder of the user's code to import from.
+    ``workdir`` a folder of the user's code to import from. Each rank of a gang has an order of its
+    own; ``host`` is the address by which the others reach this one's node. ``earlier`` are the
+    folders of attempts before this one, the newest first.
     """
 
     run: str
@@ -178,6 +225,9 @@ class Order:
     workdir: str | None = None
     rank: int = 0
     world_size: int = 1
+    host: str = "127.0.0.1"
+    timeout_s: float | None = None
+    earlier: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -196,6 +246,9 @@ class Context:
     ready_at_s: float = 0.0
     rank: int = 0
     world_size: int = 1
+    host: str = "127.0.0.1"
+    timeout_s: float | None = None
+    earlier: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -205,6 +258,14 @@ class Metric:
     name: str
     value: float
     step: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fact:
+    """Something that a task found out about where it runs, in words: it joins the environment."""
+
+    name: str
+    text: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -237,6 +298,7 @@ class Record:
     attempt_started  yes   yes      placement
     waiting          yes   yes      reason
     attempt_running  yes   yes      node, host, pid, environment {python, torch, device, ...}
+    fact             yes   yes      name, text
     progress         yes   yes      step, total_steps, epoch, samples_per_s, loss, phase
     metrics          yes   yes      points [[name, step or null, value], ...]
     artifact         yes   yes      name, path, bytes, sha256

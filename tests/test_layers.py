@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).parent.parent
 PACKAGE = REPOSITORY / "runner"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-BELOW_ALL = {"model", "errors"}
+BELOW_ALL = {"model", "errors", "parameters", "builtin"}
 MAY_IMPORT = {
     "__main__": {"cli"},
     "__init__": {"runs"},
@@ -40,6 +40,8 @@ MAY_IMPORT = {
     "edge": set(),
     "model": set(),
     "errors": set(),
+    "parameters": set(),
+    "builtin": set(),
 }  # fmt: skip
 ONLY_IN = {
     "ray": {"cluster"},

@@ -74,10 +74,11 @@ def make_objective(
 ) -> Distillation:
     """The objective of a student that learns from ``teacher`` on ``data``.
 
-    ``alpha`` is the weight of the soft term, in [0, 1]. The inputs here never change from epoch to
-    epoch, so the teacher runs once over each sample and its logits are reused; ``auto`` does so
+    ``alpha`` is the weight of the soft term, in [0, 1]. Where inputs don't change from epoch to
+    epoch, the teacher can run once over each sample and its logits be reused; ``auto`` does so
     where they take no more than ``CACHE_LIMIT_BYTES`` (a language model has 256 of them a byte of
-    text). The teacher runs in eval mode and without gradients, so that it stays as it is.
+    text). With augmented inputs take ``never``. The teacher runs in eval mode and without
+    gradients, so that it stays as it is.
 
     Raises TaskError if the teacher was made for other data.
     """

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from runner.errors import TaskError
 from runner.model import Metric, Progress
 from runner.torchlib.batches import derive_seed, epoch_windows
+from runner.torchlib.checkpoint import Checkpoints
 from runner.torchlib.data.dataset import Dataset
-from runner.torchlib.layout import place
-from runner.torchlib.measure import score
+from runner.torchlib.engine import Engine
+from runner.torchlib.measure import Score
 from runner.torchlib.objectives import Objective
-from runner.torchlib.optimizers import Schedule
+from runner.torchlib.schedules import Schedule
 from runner.torchlib.stopwatch import Stopwatch
+from runner.torchlib.transfer import settle
+
+if TYPE_CHECKING:
+    from runner.torchlib.augmentation import Augmentation
+    from runner.torchlib.stopping import EarlyStopping
+    from runner.torchlib.weights import Average
 
 _MAX_POINTS = 200
 _MAX_EVALUATIONS = 50
@@ -30,7 +40,7 @@ def count_steps(samples: int, *, global_batch_size: int, epochs: int) -> int:
 
 
 def fit(
-    model: nn.Module,
+    engine: Engine,
     data: Dataset,
     *,
     objective: Objective,
@@ -40,21 +50,30 @@ def fit(
     micro_batch_size: int | None = None,
     max_grad_norm: float | None = None,
     seed: int = 0,
-    device: str = "cpu",
     ready_at_s: float | None = None,
+    checkpoints: Checkpoints | None = None,
+    augmentation: Augmentation | None = None,
+    average: Average | None = None,
+    stopping: EarlyStopping | None = None,
+    samples_per_s_at_peak: float | None = None,
 ) -> Iterator[Metric | Progress]:
-    """Trains ``model`` in place for ``schedule.total_steps`` steps, in float32.
+    """Trains the engine's model in place for ``schedule.total_steps`` steps, or until ``stopping``.
 
     Each step follows the gradient of the mean loss over the targets of ``global_batch_size``
-    samples (what is left at the end of an epoch makes a shorter step). With ``micro_batch_size``
-    they are taken in portions and the gradients added up: same mean, less memory.
+    samples (what is left at the end of an epoch makes a shorter step), which all ranks share. With
+    ``micro_batch_size`` a rank takes its part in portions and adds the gradients up: same mean,
+    less memory. With an ``average`` it is this that is evaluated and that the model ends with; with
+    ``stopping`` the model ends with what was best of all that was evaluated.
 
     Yields at fixed steps ``train/loss``, the mean since its last point, at most 200 times, and at
     ends of epochs ``test/loss`` and ``test/accuracy``, at most 50 times, the last after the last
-    step. Yields once ``time/first_step_s``, from ``ready_at_s`` (Unix time) to the end of the first
-    step, and ``train/samples_per_s`` and ``train/step_ms`` over the time spent in steps; the first,
-    which pays for what happens only once, is left out of these. Progress comes at most twice a
-    second. The same seed on the same number of threads gives the same weights to the last bit.
+    step; these are the same on every rank. Yields once ``time/first_step_s``, from ``ready_at_s``
+    (Unix time) to the end of the first step, and ``train/samples_per_s`` (of all ranks) and
+    ``train/step_ms`` over the time spent in steps; the first, which pays for what happens only
+    once, is left out of these. With ``samples_per_s_at_peak`` (of all devices) also ``train/mfu``,
+    with fp16 ``train/skipped_steps``, with ``stopping`` ``train/best_step`` and, where it ended the
+    training, ``train/stopped_at_step``. Progress comes at most twice a second. The same seed on the
+    same number of ranks and threads gives the same weights to the last bit.
 
     Raises TaskError if the model's outputs don't fit the data, or a loss is not finite.
     """
@@ -66,55 +85,111 @@ def fit(
     point_interval = math.ceil(total_steps / _MAX_POINTS)
     evaluation_interval = math.ceil(epochs / _MAX_EVALUATIONS)
 
-    layout = place(model, device)
-    columns = (data.train_inputs, data.train_targets, *objective.columns)
+    train_inputs, train_targets, test_inputs, test_targets, *extra = settle(
+        (
+            data.train_inputs,
+            data.train_targets,
+            data.test_inputs,
+            data.test_targets,
+            *objective.columns,
+        ),
+        engine.device,
+    )
+    columns = (train_inputs, train_targets, *extra)
+    data = replace(data, test_inputs=test_inputs, test_targets=test_targets)
+    if augmentation is not None:
+        augmentation.check(data)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    losses = _Losses()
-    watch = Stopwatch(device)
+    losses = _Losses(engine)
+    scaler = engine.precision.scaler
+    generators = _generators(engine.device)
+    watch = Stopwatch(engine.device)
     step = timed_samples = timed_steps = 0
-    for epoch in range(epochs):
-        model.train()
-        _seed_model(derive_seed(seed, "model", epoch), device)
+    is_first = True
+    resumed = None if checkpoints is None else checkpoints.restore()
+    if resumed is not None:
+        step = resumed.step
+        losses.restore(resumed.notes)
+        if stopping is not None:
+            stopping.restore(resumed.notes)
+        yield Metric(name="checkpoint/resumed_at_step", value=step)
+
+    def is_evaluated(epoch: int) -> bool:
+        return epoch % evaluation_interval == 0 or step == total_steps
+
+    def notes() -> dict[str, Any]:
+        return {**losses.notes(), **({} if stopping is None else stopping.notes())}
+
+    def evaluate() -> Generator[Metric, None, bool]:
+        """Yields the score; whether the training is to end with it."""
+        with nullcontext() if average is None else average.in_place():
+            held_out = _score(engine, data, step=step)
+            is_enough = stopping is not None and stopping.see(held_out, step)
+        yield Metric(name="test/loss", value=held_out.loss, step=step)
+        yield Metric(name="test/accuracy", value=held_out.accuracy, step=step)
+        return is_enough
+
+    is_over = step == total_steps
+    if step and (step % steps_per_epoch == 0 or is_over) and is_evaluated(step // steps_per_epoch):
+        # The checkpoint was written between the epoch's last step and what follows it.
+        is_enough = yield from evaluate()
+        is_over = is_over or is_enough
+    for epoch in () if is_over else range(step // steps_per_epoch, epochs):
+        engine.model.train()
         watch.start()
         for window in epoch_windows(
             columns,
             global_batch_size=global_batch_size,
-            micro_batch_size=micro_batch_size or global_batch_size,
+            micro_batch_size=micro_batch_size or global_batch_size // engine.share.count,
             seed=seed,
             epoch=epoch,
-            device=device,
-            layout=layout,
+            device=engine.device,
+            layout=engine.layout,
+            share=engine.share,
+            is_padded=engine.is_padded,
+            first=step - epoch * steps_per_epoch,
+            change=None
+            if augmentation is None
+            else augmentation.draw(data, seed=seed, epoch=epoch),
         ):
-            window_samples = sum(len(batch[0]) for batch in window)
-            count = window_samples * targets_per_sample
+            # For dropout: the randomness of a step depends on nothing that ran before it, so that a
+            # resumed run draws what the whole one would have.
+            seed_of_step = derive_seed(seed, "model", step, engine.share.index)
+            for generator in generators:
+                generator.manual_seed(seed_of_step)
             schedule.apply(step)
-            for inputs, targets, *extra in window:
-                logits = model(inputs)
-                if step == 0:
-                    _check_logits(logits, targets, len(data.classes))
-                loss = objective(logits, inputs, targets, tuple(extra))
-                # By the whole window's count, so that portions and short windows average rightly.
-                (loss / count).backward()  # type: ignore[no-untyped-call]
-                losses.add(step, loss.detach(), len(targets) * targets_per_sample)
+            count = window.samples * targets_per_sample
+            losses.add(
+                step, engine.backward(window.portions, objective, count, len(data.classes)), count
+            )
+            if scaler is not None:
+                scaler.unscale_(optimizer)
+                engine.agree_on_overflow(optimizer)
             if max_grad_norm is not None:
-                nn.utils.clip_grad_norm_(parameters, max_grad_norm)
-            optimizer.step()
+                engine.clip(parameters, max_grad_norm)
+            if scaler is None:
+                optimizer.step()
+            else:
+                engine.precision.step(optimizer)
             for parameter in parameters:
                 parameter.grad = None
             step += 1
-            timed_samples += window_samples
+            if average is not None:
+                average.update(step)
+            timed_samples += window.samples
             timed_steps += 1
 
             is_point = step % point_interval == 0 or step == total_steps
             is_progress = watch.is_progress_due()
-            if is_point or is_progress or step == 1:
+            if is_point or is_progress or is_first:
                 watch.pause()
-                mean_loss = losses.mean()
-                if step == 1 and ready_at_s is not None:
+                # Ranks look at the time for themselves, so only at points may they wait for others.
+                mean_loss = losses.mean(of_all_ranks=is_point)
+                if is_first and ready_at_s is not None:
                     yield Metric(name="time/first_step_s", value=time.time() - ready_at_s)
-                if step == 1 and total_steps > 1:
+                if is_first and step < total_steps:
                     watch.seconds = timed_samples = timed_steps = 0
-                if is_point:
+                if is_point and mean_loss is not None:
                     losses.clear()
                     yield Metric(name="train/loss", value=mean_loss, step=step)
                 if is_progress:
@@ -125,76 +200,108 @@ def fit(
                         samples_per_s=timed_samples / watch.seconds if timed_steps else None,
                         loss=mean_loss,
                     )
+                is_first = False
                 watch.start()
+            if checkpoints is not None:
+                checkpoints.save_if_due(step, notes)
             if step == total_steps:
                 break
         watch.pause()
-        if (epoch + 1) % evaluation_interval == 0 or step == total_steps:
-            yield from _evaluate(model, data, device=device, layout=layout, step=step)
-    yield Metric(name="train/samples_per_s", value=timed_samples / watch.seconds)
-    yield Metric(name="train/step_ms", value=1e3 * watch.seconds / timed_steps)
+        if is_evaluated(epoch + 1) and (yield from evaluate()):
+            break
+    if checkpoints is not None:
+        checkpoints.finish()
+    if stopping is not None:
+        yield from stopping.end(step, total_steps)
+    elif average is not None:
+        average.put()
+    if timed_steps:
+        yield Metric(name="train/samples_per_s", value=timed_samples / watch.seconds)
+        yield Metric(name="train/step_ms", value=1e3 * watch.seconds / timed_steps)
+        if samples_per_s_at_peak is not None:
+            rate = timed_samples / watch.seconds
+            yield Metric(name="train/mfu", value=rate / samples_per_s_at_peak)
+    if scaler is not None:
+        yield Metric(name="train/skipped_steps", value=engine.precision.skipped_steps)
 
 
 class _Losses:
     """The summed losses since the last point, kept on the device until someone asks."""
 
-    def __init__(self) -> None:
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self._sums: list[Tensor] = []
         self._steps: list[int] = []
         self._targets = 0
+        self._before = self._total = 0.0
+        self._step = 0
+        self._last: float | None = None
 
-    def add(self, step: int, loss: Tensor, targets: int) -> None:
-        self._sums.append(loss)
-        self._steps.append(step)
+    def add(self, step: int, losses: list[Tensor], targets: int) -> None:
+        """The losses that this rank computed in a step, and the targets of all ranks in it."""
+        self._sums += losses
+        self._steps += [step] * len(losses)
+        self._step = step
         self._targets += targets
 
-    def mean(self) -> float:
+    def mean(self, *, of_all_ranks: bool) -> float | None:
+        """The mean over the targets since the last point.
+
+        Where others hold a part of it and can't be asked now, what the last point had; None if
+        there was none.
+        """
+        if not (of_all_ranks or self._engine.is_alone):
+            return self._last
         # The only place that waits for the device, and so the place to look for a loss gone wrong.
-        sums = torch.stack(self._sums).double()
-        total = sums.sum().item()
+        sums = torch.stack(self._sums).double() if self._sums else torch.zeros(1).double()
+        total = self._engine.total(sums.sum()).item() + self._before
         if not math.isfinite(total):
-            first = int((~sums.isfinite()).nonzero()[0])
+            wrong = (~sums.isfinite()).nonzero()
+            value, step = total, self._step
+            if len(wrong):
+                value, step = sums[wrong[0]].item(), self._steps[int(wrong[0])]
             raise TaskError(
-                f"the loss was {sums[first].item()} in step {self._steps[first] + 1}",
+                f"the loss was {value} in step {step + 1}",
                 hint="lower the learning rate, add warmup_steps or max_grad_norm, or look for "
                 "values in the data that are not finite",
             )
-        return total / self._targets
+        self._total = total
+        self._last = total / self._targets
+        return self._last
+
+    def notes(self) -> dict[str, float]:
+        """What a resumed run has to know to give the same points. Every rank must ask."""
+        if self._targets:
+            self.mean(of_all_ranks=True)
+        return {"loss_sum": self._total, "targets": self._targets}
+
+    def restore(self, notes: Mapping[str, float]) -> None:
+        """Takes up what ``notes`` gave."""
+        self._before, self._targets = notes["loss_sum"], int(notes["targets"])
 
     def clear(self) -> None:
+        """Begins the next point."""
         self._sums.clear()
         self._steps.clear()
         self._targets = 0
+        self._before = self._total = 0.0
 
 
-def _seed_model(seed: int, device: str) -> None:
-    # For dropout: the randomness of an epoch depends on nothing that ran before it.
-    if torch.device(device).type == "cpu":
-        # torch.manual_seed also prepares every accelerator there might be, which takes as long as
-        # a step of a small model.
-        torch.default_generator.manual_seed(seed)
-    else:
-        torch.manual_seed(seed)
+def _generators(device: str) -> list[torch.Generator]:
+    """What models draw from: torch.manual_seed would also set that of every other device."""
+    found = [torch.default_generator]
+    if torch.device(device).type == "cuda":
+        # Asked in any case, as there are no generators before CUDA has started.
+        current, index = torch.cuda.current_device(), torch.device(device).index
+        found.append(torch.cuda.default_generators[current if index is None else index])
+    return found
 
 
-def _evaluate(
-    model: nn.Module, data: Dataset, *, device: str, layout: torch.memory_format, step: int
-) -> Iterator[Metric]:
-    held_out = score(model, data, device=device, layout=layout)
+def _score(engine: Engine, data: Dataset, *, step: int) -> Score:
+    held_out = engine.score(data)
     if not math.isfinite(held_out.loss):
         raise TaskError(
             f"the loss on the held-out data was {held_out.loss} after step {step}",
             hint="lower the learning rate, or add warmup_steps or max_grad_norm",
         )
-    yield Metric(name="test/loss", value=held_out.loss, step=step)
-    yield Metric(name="test/accuracy", value=held_out.accuracy, step=step)
-
-
-def _check_logits(logits: Tensor, targets: Tensor, classes: int) -> None:
-    expected = (*targets.shape, classes)
-    if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
-        got = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"{type(logits)}"
-        raise TaskError(
-            f"the model gave {got} for a batch whose logits must have shape {expected}",
-            hint="its last layer must have one output a class",
-        )
+    return held_out

@@ -8,6 +8,8 @@ from typing import Protocol
 from torch import Tensor
 from torch.nn import functional
 
+from runner.errors import TaskError
+
 
 class Objective(Protocol):
     """A loss, SUMMED over the targets of a batch, so that the loop can average over any window.
@@ -49,3 +51,18 @@ class CrossEntropy:
 def rows(logits: Tensor) -> Tensor:
     """Logits with one row a target: (samples x block_size, classes) for a language model."""
     return logits if logits.ndim == 2 else logits.flatten(0, -2)
+
+
+def check_logits(logits: Tensor, targets: Tensor, classes: int) -> None:
+    """Raises TaskError unless there is one logit for each target and class."""
+    expected = (*targets.shape, classes)
+    if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
+        got = (
+            f"shape {tuple(logits.shape)}"
+            if isinstance(logits, Tensor)
+            else f"a {type(logits).__name__}"
+        )
+        raise TaskError(
+            f"the model gave {got} for a batch whose logits must have shape {expected}",
+            hint="its last layer must have one output a class",
+        )

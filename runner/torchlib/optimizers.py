@@ -1,6 +1,7 @@
-"""Adam, AdamW and SGD with PyTorch's fused kernels, and schedules of their learning rate.
+"""The optimizers: Adam, AdamW and SGD with PyTorch's fused kernels, Adafactor, and Muon.
 
-These are torch.optim's own classes and state; two things are taken out of their way. Constructing
+These are torch.optim's own classes and state; of the fused ones, two things are taken out of their
+way. Constructing
 or stepping a stock optimizer imports torch._dynamo, which takes about a second and nothing here
 uses; and the stock step collects its lists of tensors anew each time, which on a small model costs
 as much as the update itself.
@@ -9,22 +10,22 @@ as much as the update itself.
 from __future__ import annotations
 
 import inspect
-import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from collections import ChainMap
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from runner.errors import TaskError
+from runner.torchlib.layout import local
 
-OptimizerName = Literal["adamw", "adam", "sgd"]
-ScheduleName = Literal["constant", "linear", "cosine"]
+OptimizerName = Literal["adamw", "adam", "sgd", "adafactor", "muon"]
 
 _AdamTensors: TypeAlias = tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]
 _SGDTensors: TypeAlias = tuple[list[Tensor], list[Tensor]]
+_Kept = TypeVar("_Kept", _AdamTensors, _SGDTensors)
 
 # The method below its decorator, which does nothing but import torch._dynamo to switch it off.
 _add_param_group: Callable[[Optimizer, dict[str, Any]], None] = inspect.unwrap(
@@ -39,8 +40,6 @@ class FusedAdam(torch.optim.Adam):
 
     def __init__(self, params: Iterable[dict[str, Any]], **settings: Any) -> None:
         super().__init__(params, fused=True, **settings)
-        # So that a GradScaler unscales the gradients itself, and does not leave it to this step.
-        self._step_supports_amp_scaling = False
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds parameters with settings of their own."""
@@ -53,12 +52,13 @@ class FusedAdam(torch.optim.Adam):
 
     def step(self) -> None:  # type: ignore[override]
         """Updates every parameter that has a gradient."""
+        scale, overflow = _given_by_scaler(self)
         if self._gathered is None:
             self._gathered = [self._gather(group) for group in self.param_groups]
         with torch.no_grad():
             for group, tensors in zip(self.param_groups, self._gathered, strict=True):
-                lists, gradients = _with_gradients(tensors)
-                parameters, averages, squares, steps = lists
+                kept, gradients = _with_gradients(group["params"], tensors)
+                parameters, averages, squares, steps = kept
                 torch._foreach_add_(steps, 1)
                 beta1, beta2 = group["betas"]
                 adamw = group["decoupled_weight_decay"]
@@ -76,7 +76,11 @@ class FusedAdam(torch.optim.Adam):
                     eps=group["eps"],
                     amsgrad=False,
                     maximize=False,
+                    grad_scale=scale,
+                    found_inf=overflow,
                 )
+                if overflow is not None:
+                    torch._foreach_sub_(steps, [overflow] * len(steps))
 
     # torch.optim wraps a step in a profiler range and a search for hooks unless this says that it
     # has: as long again as the work of the step itself for a small model.
@@ -91,9 +95,9 @@ class FusedAdam(torch.optim.Adam):
                 state[name] = _like(parameter, state.get(name))
         states = [self.state[parameter] for parameter in group["params"]]
         averages, squares, steps = (
-            [state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step")
+            [local(state[name]) for state in states] for name in ("exp_avg", "exp_avg_sq", "step")
         )
-        return group["params"], averages, squares, steps
+        return [local(parameter) for parameter in group["params"]], averages, squares, steps
 
 
 class FusedSGD(torch.optim.SGD):
@@ -103,7 +107,6 @@ class FusedSGD(torch.optim.SGD):
 
     def __init__(self, params: Iterable[dict[str, Any]], **settings: Any) -> None:
         super().__init__(params, fused=True, **settings)
-        self._step_supports_amp_scaling = False
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds parameters with settings of their own."""
@@ -116,12 +119,13 @@ class FusedSGD(torch.optim.SGD):
 
     def step(self) -> None:  # type: ignore[override]
         """Updates every parameter that has a gradient."""
+        scale, overflow = _given_by_scaler(self)
         if self._gathered is None:
             self._gathered = [self._gather(group) for group in self.param_groups]
         with torch.no_grad():
             for group, tensors in zip(self.param_groups, self._gathered, strict=True):
-                lists, gradients = _with_gradients(tensors)
-                parameters, momenta = lists
+                kept, gradients = _with_gradients(group["params"], tensors)
+                parameters, momenta = kept
                 torch._fused_sgd_(
                     parameters,
                     gradients,
@@ -134,6 +138,8 @@ class FusedSGD(torch.optim.SGD):
                     maximize=False,
                     # Momentum starts at zero here, which makes the first step like any other.
                     is_first_step=False,
+                    grad_scale=scale,
+                    found_inf=overflow,
                 )
 
     step.hooked = True  # type: ignore[attr-defined]
@@ -142,8 +148,19 @@ class FusedSGD(torch.optim.SGD):
         for parameter in group["params"]:
             state = self.state[parameter]
             state["momentum_buffer"] = _like(parameter, state.get("momentum_buffer"))
-        momenta = [self.state[parameter]["momentum_buffer"] for parameter in group["params"]]
-        return group["params"], momenta
+        momenta = [local(self.state[p]["momentum_buffer"]) for p in group["params"]]
+        return [local(parameter) for parameter in group["params"]], momenta
+
+
+def _given_by_scaler(optimizer: Optimizer) -> tuple[Tensor | None, Tensor | None]:
+    """What a GradScaler leaves for a fused step: a scale still to divide by, and 1 for an overflow.
+
+    The kernels look at it on the device, so that nobody waits to know whether the step is left out.
+    """
+    given = (getattr(optimizer, name, None) for name in ("grad_scale", "found_inf"))
+    device = optimizer.param_groups[0]["params"][0].device
+    scale, overflow = (tensor if tensor is None else tensor.to(device) for tensor in given)
+    return scale, overflow
 
 
 def _like(parameter: Tensor, state: Tensor | None) -> Tensor:
@@ -159,16 +176,17 @@ def _like(parameter: Tensor, state: Tensor | None) -> Tensor:
     )
 
 
-def _with_gradients(tensors: tuple[list[Tensor], ...]) -> tuple[list[list[Tensor]], list[Tensor]]:
-    gradients = [parameter.grad for parameter in tensors[0]]
-    found = [gradient for gradient in gradients if gradient is not None]
+def _with_gradients(parameters: list[Tensor], tensors: _Kept) -> tuple[_Kept, list[Tensor]]:
+    """Of the ``tensors`` of each parameter those that have a gradient, and these gradients."""
+    gradients = [parameter.grad for parameter in parameters]
+    found = [local(gradient) for gradient in gradients if gradient is not None]
     if len(found) == len(gradients):
-        return list(tensors), found
-    kept = [
+        return tensors, found
+    kept = tuple(
         [tensor for tensor, gradient in zip(each, gradients, strict=True) if gradient is not None]
         for each in tensors
-    ]
-    return kept, found
+    )
+    return kept, found  # type: ignore[return-value]
 
 
 def make_optimizer(
@@ -179,12 +197,18 @@ def make_optimizer(
     weight_decay: float = 0.0,
     momentum: float = 0.9,
     betas: tuple[float, float] = (0.9, 0.999),
+    embeddings: Collection[nn.Parameter] = (),
 ) -> Optimizer:
-    """An optimizer with a fused step over the parameters that are to be trained.
+    """An optimizer over the parameters that are to be trained.
 
     Weight decay acts on matrices and kernels (two dimensions or more), not on biases and the scales
     of norms, which it would only pull from where they belong. It is decoupled for adamw, and an L2
-    term in the gradient for adam and sgd. ``momentum`` is for sgd, ``betas`` for the others.
+    term in the gradient for adam and sgd. ``momentum`` is for sgd, ``betas`` for adam and adamw.
+
+    muon (Jordan et al. 2024) updates matrices, with steps as large as those of AdamW (Liu et al.
+    2025, section 2.2), which updates the rest: all that is no matrix, and ``embeddings``, whose
+    rows are no directions of one space. adafactor is that of Shazeer and Stern 2018.
+
     Raises TaskError if nothing is to be trained.
     """
     trained = [parameter for parameter in parameters if parameter.requires_grad]
@@ -203,6 +227,10 @@ def make_optimizer(
     groups = [group for group in groups if group["params"]]
     if name == "sgd":
         return FusedSGD(groups, lr=learning_rate, momentum=momentum)
+    if name == "adafactor":
+        return torch.optim.Adafactor(groups, lr=learning_rate)
+    if name == "muon":
+        return _muon(groups, learning_rate, betas, embeddings)
     return FusedAdam(
         groups,
         lr=learning_rate,
@@ -211,52 +239,46 @@ def make_optimizer(
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Schedule:
-    """The learning rate of each step: a linear warm-up to the full rate, then ``name``'s decay.
+class Together(Optimizer):
+    """Several optimizers that step as one, each with parameters of its own."""
 
-    It is a function of the step alone, so that a resumed run goes on with the right rate.
-    """
+    def __init__(self, parts: Sequence[Optimizer]) -> None:
+        self.parts = parts
+        self.param_groups = [group for part in parts for group in part.param_groups]
+        self.state = ChainMap(*(part.state for part in parts))  # type: ignore[assignment]
+        self.defaults = {}
+        self._step_supports_amp_scaling = False
 
-    optimizer: Optimizer
-    name: ScheduleName
-    warmup_steps: int
-    total_steps: int
+    def step(self) -> None:  # type: ignore[override]
+        """Every part's step."""
+        for part in self.parts:
+            part.step()
 
-    def factor(self, step: int) -> float:
-        """The rate of ``step`` (from 0) as a part of the full rate, in (0, 1]."""
-        if step < self.warmup_steps:
-            return (step + 1) / self.warmup_steps
-        if self.name == "constant":
-            return 1.0
-        done = (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
-        return 1.0 - done if self.name == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
-
-    def apply(self, step: int) -> None:
-        """Sets the optimizer's learning rate to that of ``step``."""
-        factor = self.factor(step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * factor
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Of every part."""
+        for part in self.parts:
+            part.zero_grad(set_to_none)
 
 
-def make_schedule(
-    optimizer: Optimizer,
-    *,
-    name: ScheduleName = "constant",
-    warmup_steps: int = 0,
-    total_steps: int,
-) -> Schedule:
-    """A schedule for ``optimizer`` over ``total_steps``, whose present rate is the full one.
-
-    Raises TaskError if the warm-up is longer than the training.
-    """
-    if warmup_steps > total_steps:
-        raise TaskError(
-            f"a warm-up of {warmup_steps} steps does not fit into {total_steps} steps of training",
-            hint="lower warmup_steps, or train longer",
-        )
-    for group in optimizer.param_groups:
-        group.setdefault("initial_lr", group["lr"])
-    return Schedule(
-        optimizer=optimizer, name=name, warmup_steps=warmup_steps, total_steps=total_steps
-    )
+def _muon(
+    groups: list[dict[str, Any]],
+    learning_rate: float,
+    betas: tuple[float, float],
+    embeddings: Collection[nn.Parameter],
+) -> Optimizer:
+    apart = {id(parameter) for parameter in embeddings}
+    parts: list[Optimizer] = []
+    for is_matrix in (True, False):
+        chosen = [
+            {**group, "params": [p for p in group["params"]
+                                 if (p.ndim == 2 and id(p) not in apart) == is_matrix]}
+            for group in groups
+        ]  # fmt: skip
+        chosen = [group for group in chosen if group["params"]]
+        if chosen and is_matrix:
+            parts.append(torch.optim.Muon(chosen, lr=learning_rate, adjust_lr_fn="match_rms_adamw"))
+        elif chosen:
+            parts.append(
+                FusedAdam(chosen, lr=learning_rate, betas=betas, decoupled_weight_decay=True)
+            )
+    return Together(parts)

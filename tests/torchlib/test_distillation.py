@@ -15,6 +15,7 @@ from runner.errors import TaskError
 from runner.torchlib import distillation
 from runner.torchlib.artifact import LoadedModel
 from runner.torchlib.data import Dataset
+from runner.torchlib.data.dataset import origin_of
 from runner.torchlib.distillation import Distillation, make_objective, teacher_logits
 from runner.torchlib.models import ModelSpec
 from runner.torchlib.objectives import CrossEntropy
@@ -79,6 +80,7 @@ def as_loaded(model: nn.Module, data: Dataset) -> LoadedModel:
         input_dtype="float32",
         classes=data.classes,
         preprocessing=data.preprocessing,
+        trained_on=origin_of(data),
     )
 
 

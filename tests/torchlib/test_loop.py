@@ -18,8 +18,10 @@ from runner.model import Metric, Progress
 from runner.torchlib import loop
 from runner.torchlib.batches import derive_seed, epoch_order, epoch_windows
 from runner.torchlib.data import Dataset
+from runner.torchlib.engine import Single
 from runner.torchlib.objectives import CrossEntropy
-from runner.torchlib.optimizers import make_optimizer, make_schedule
+from runner.torchlib.optimizers import make_optimizer
+from runner.torchlib.schedules import make_schedule
 
 
 def first(data: Dataset, samples: int) -> Dataset:
@@ -105,7 +107,11 @@ def test_every_sample_once_an_epoch_in_another_order() -> None:
             device="cpu",
             layout=torch.contiguous_format,
         )
-        return [batch[0].flatten().tolist() for window in windows for batch in window]
+        return [
+            portion.columns[0].flatten().tolist()
+            for window in windows
+            for portion in window.portions
+        ]
 
     assert [len(batch) for batch in seen(0, 0)] == [3, 1, 3, 1, 2]
     assert sorted(row for batch in seen(0, 0) for row in batch) == list(range(10))
@@ -129,7 +135,11 @@ def test_large_data_is_gathered_in_pieces(monkeypatch: pytest.MonkeyPatch) -> No
             device="cpu",
             layout=torch.contiguous_format,
         )
-        return [batch[0].flatten().tolist() for window in windows for batch in window]
+        return [
+            portion.columns[0].flatten().tolist()
+            for window in windows
+            for portion in window.portions
+        ]
 
     at_once = seen()
     # Room for two and a half windows of 8 x 2 x 4 bytes.
@@ -161,7 +171,7 @@ def test_content_does_not_depend_on_how_fast_it_is_read(digits: Dataset) -> None
         model = make_model(digits, hidden=[8])
         optimizer = make_optimizer(model.parameters())
         events = loop.fit(
-            model,
+            Single(model),
             digits,
             objective=CrossEntropy(),
             optimizer=optimizer,

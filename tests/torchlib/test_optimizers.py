@@ -10,9 +10,12 @@ import sys
 import pytest
 import torch
 from torch import nn
+from training import make_model, series, train
 
 from runner.errors import TaskError
-from runner.torchlib.optimizers import make_optimizer, make_schedule
+from runner.torchlib.data import Dataset
+from runner.torchlib.optimizers import make_optimizer
+from runner.torchlib.schedules import make_schedule
 
 
 def model_and_batches() -> tuple[nn.Module, list[torch.Tensor]]:
@@ -174,3 +177,35 @@ def test_schedules() -> None:
 def test_warmup_longer_than_the_training() -> None:
     with pytest.raises(TaskError, match="a warm-up of 9 steps does not fit into 5"):
         rates("linear", 9, 5)
+
+
+def test_one_cycle_is_torchs() -> None:
+    parameter = nn.Parameter(torch.zeros(2, 2))
+    ours = make_schedule(make_optimizer([parameter], learning_rate=0.1), name="one-cycle",
+                         total_steps=40)  # fmt: skip
+    optimizer = torch.optim.SGD([parameter], lr=0.1)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=0.1, total_steps=40, cycle_momentum=False
+    )
+    for step in range(40):
+        assert 0.1 * ours.factor(step) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-6)
+        optimizer.step()
+        theirs.step()
+
+
+@pytest.mark.parametrize("name", ["adafactor", "muon"])
+def test_other_optimizers_learn(digits: Dataset, name: str) -> None:
+    model = make_model(digits, "vit", dim=16, depth=1, heads=2)
+    before = {key: value.clone() for key, value in model.named_parameters()}
+    events = train(model, digits, epochs=3, optimizer=name, learning_rate=3e-3, weight_decay=0.01)
+    losses = [value for _, value in series(events, "train/loss")]
+    assert losses[-1] < 0.7 * losses[0]
+    assert all(not torch.equal(before[key], value) for key, value in model.named_parameters())
+
+
+def test_muon_leaves_embeddings_and_vectors_to_adamw() -> None:
+    model = nn.Sequential(nn.Embedding(10, 4), nn.Linear(4, 8), nn.Conv1d(3, 2, 2))
+    made = make_optimizer(model.parameters(), name="muon", embeddings=[model[0].weight])
+    muon, adamw = made.parts  # type: ignore[attr-defined]
+    assert [p is model[1].weight for g in muon.param_groups for p in g["params"]] == [True]
+    assert sum(len(g["params"]) for g in adamw.param_groups) == 4

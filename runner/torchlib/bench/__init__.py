@@ -1,0 +1,1 @@
+"""What a device can do: how fast it multiplies, and how fast it moves data."""

@@ -1,0 +1,212 @@
+"""The engine of ranks that each run the whole forward pass: data, sharded and tensor parallel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor
+from torch.nn import functional
+from torch.optim import Optimizer
+
+from runner.model import Widths
+from runner.torchlib.batches import Portion, Share
+from runner.torchlib.data.dataset import Dataset
+from runner.torchlib.layout import arrange, local, place
+from runner.torchlib.measure import Score
+from runner.torchlib.objectives import Objective, check_logits, rows
+from runner.torchlib.parallel import ddp, fsdp, tp
+from runner.torchlib.precision import Precision, in_full
+
+_EVALUATION_BATCH = 256
+
+
+class MeshEngine:
+    """A model on a mesh without stages. Make one with ``parallel.engine.make_engine``."""
+
+    is_padded = False
+    is_alone = False
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        widths: Widths,
+        mesh: DeviceMesh,
+        precision: Precision,
+        device: str,
+        tp_plan: Mapping[str, tp.Style],
+        fsdp_options: fsdp.Options,
+    ) -> None:
+        self.model = model
+        self.widths = widths
+        self.precision = precision
+        self.device = device
+        replica, shard = (mesh.get_local_rank(name) for name in ("dp_replicate", "dp_shard"))
+        self.share = Share(replica * widths.dp_shard + shard, widths.dp)
+        precision.cast(model)
+        self.layout = place(model, device)
+        self.run = self._divide(model, mesh, tp_plan, fsdp_options)
+        self._is_checked = False
+
+    def _divide(
+        self,
+        model: nn.Module,
+        mesh: DeviceMesh,
+        tp_plan: Mapping[str, tp.Style],
+        fsdp_options: fsdp.Options,
+    ) -> nn.Module:
+        if self.widths.tp > 1:
+            model = tp.apply(model, mesh, tp_plan)
+        if self.widths.strategy == "fsdp":
+            return fsdp.apply(model, mesh, self.precision, fsdp_options)
+        if self.widths.dp > 1:
+            return ddp.apply(model, mesh, self.precision)
+        return model
+
+    def exchange(self, *, now: bool) -> AbstractContextManager[object]:
+        """The context of a forward and backward pass, in which gradients travel ``now`` or not."""
+        if self.widths.strategy == "fsdp":
+            return fsdp.exchange(self.run, now=now)
+        if self.widths.dp > 1:
+            return ddp.exchange(self.run, now=now)
+        return ExitStack()
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """Those of this rank, some of them shards."""
+        return self.model.parameters()
+
+    def backward(
+        self, portions: list[Portion], objective: Objective, targets_in_window: int, classes: int
+    ) -> list[Tensor]:
+        """Adds up the gradients of the portions; they travel once, with the last."""
+        losses = []
+        for index, ((inputs, targets, *extra), kept) in enumerate(portions):
+            with self.exchange(now=index == len(portions) - 1):
+                with self.autocast():
+                    logits = self.run(self.precision.inputs(inputs))
+                if not self._is_checked:
+                    check_logits(logits, targets, classes)
+                    self._is_checked = True
+                loss = kept_loss(objective, logits, inputs, targets, tuple(extra), kept)
+                # Data-parallel ranks average their gradients, and we want the sum.
+                mean = loss * (self.share.count / targets_in_window)
+                self.precision.scale(mean).backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+        return losses
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """FSDP brings its own half precision."""
+        return ExitStack() if self.widths.strategy == "fsdp" else self.precision.autocast()
+
+    def clip(self, parameters: list[nn.Parameter], max_norm: float) -> None:
+        """By the norm of the whole gradient, in which no shard or copy counts twice."""
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        copies = self.widths.size // self.widths.pp
+        squares = torch.zeros((), device=self.device)
+        for gradient in gradients:
+            shards = 1
+            if isinstance(gradient, DTensor):
+                shards = math.prod(
+                    gradient.device_mesh.size(dimension)
+                    for dimension, placement in enumerate(gradient.placements)
+                    if not placement.is_replicate()
+                )
+            squares += local(gradient).float().square().sum().to(self.device) * (shards / copies)
+        dist.all_reduce(squares)
+        # As torch.nn.utils.clip_grad_norm_ has it.
+        factor = (max_norm / (squares.sqrt() + 1e-6)).clamp(max=1.0)
+        for gradient in gradients:
+            part = local(gradient)
+            part.mul_(factor.to(part.device, part.dtype))
+
+    def agree_on_overflow(self, optimizer: Optimizer) -> None:
+        """A step is left out by all ranks or by none."""
+        scaler = self.precision.scaler
+        assert scaler is not None
+        for found in scaler._found_inf_per_device(optimizer).values():
+            dist.all_reduce(found, op=dist.ReduceOp.MAX)
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum over ranks; those of tp have the same values."""
+        summed = values.to(self.device)
+        dist.all_reduce(summed)
+        return summed / self.widths.tp
+
+    def score(self, data: Dataset) -> Score:
+        """Every rank scores its share of the held-out data."""
+        self.model.eval()
+        sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+        with torch.no_grad():
+            for inputs, targets, kept in self._held_out(data):
+                with self.autocast():
+                    logits = self.run(self.precision.inputs(inputs))
+                sums += scored(logits, targets, kept)
+        self.model.train()
+        loss, correct = self.total(sums).tolist()
+        count = data.test_targets.numel()
+        return Score(loss=loss / count, accuracy=round(correct) / count)
+
+    def _held_out(self, data: Dataset) -> Iterator[tuple[Tensor, Tensor, int]]:
+        at_once = _EVALUATION_BATCH * self.share.count
+        for inputs, targets in zip(
+            torch.split(data.test_inputs, at_once),
+            torch.split(data.test_targets, at_once),
+            strict=True,
+        ):
+            mine = torch.tensor_split(inputs, self.share.count)[self.share.index]
+            kept = len(mine)
+            if kept:
+                wanted = torch.tensor_split(targets, self.share.count)[self.share.index]
+            else:  # every rank takes part in every forward pass
+                mine, wanted = inputs[:1], targets[:1]
+            yield arrange(mine.to(self.device), self.layout), wanted.to(self.device), kept
+
+    def refresh(self) -> None:
+        """Frees what FSDP holds gathered, which it would not gather again."""
+        if self.widths.strategy == "fsdp":
+            fsdp.refresh(self.run)
+
+    def state(self) -> dict[str, Tensor] | None:
+        """Put together on every rank, kept by rank 0."""
+        gathered = {
+            name: fsdp.whole(value).cpu() for name, value in self.model.state_dict().items()
+        }
+        return gathered if dist.get_rank() == 0 else None
+
+    def local_state(self) -> dict[str, Any]:
+        """What this rank holds of the model's state, under the whole model's names."""
+        return self.model.state_dict()
+
+
+def kept_loss(
+    objective: Objective,
+    logits: Tensor,
+    inputs: Tensor,
+    targets: Tensor,
+    columns: tuple[Tensor, ...],
+    kept: int,
+) -> Tensor:
+    """The summed loss of the first ``kept`` rows, with a gradient (of zeros) even if none count."""
+    logits = in_full(logits)
+    if kept == 0:
+        return logits.sum() * 0.0
+    if kept == len(targets):
+        return objective(logits, inputs, targets, columns)
+    return objective(
+        logits[:kept], inputs[:kept], targets[:kept], tuple(column[:kept] for column in columns)
+    )
+
+
+def scored(logits: Tensor, targets: Tensor, kept: int) -> Tensor:
+    """Summed cross-entropy and correct answers of the first ``kept`` rows, as float64."""
+    given, expected = rows(in_full(logits)[:kept]), targets[:kept].flatten().long()
+    loss = functional.cross_entropy(given, expected, reduction="sum")
+    correct = (given.argmax(1) == expected).sum()
+    return torch.stack([loss.double(), correct.double()])

@@ -1,0 +1,188 @@
+"""Pipeline parallel: ranks hold consecutive layers and pass activations on.
+
+GPipe (Huang et al. 2019), 1F1B (Narayanan et al. 2019), interleaved 1F1B (Narayanan et al. 2021)
+and interleaved zero bubble (Qi et al. 2023), as torch.distributed.pipelining has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from itertools import pairwise
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.pipelining import (
+    PipelineStage,
+    Schedule1F1B,
+    ScheduleGPipe,
+    ScheduleInterleaved1F1B,
+    ScheduleInterleavedZeroBubble,
+)
+
+from runner.errors import TaskError
+from runner.model import Widths
+
+ScheduleName = Literal["gpipe", "1f1b", "interleaved-1f1b", "zero-bubble"]
+
+_SINGLE = {"gpipe": ScheduleGPipe, "1f1b": Schedule1F1B}
+_MULTIPLE = {
+    "interleaved-1f1b": ScheduleInterleaved1F1B,
+    "zero-bubble": ScheduleInterleavedZeroBubble,
+}
+# Stages a rank holds under a schedule of several.
+_STAGES_PER_RANK = 2
+
+
+class Stage(nn.Module):
+    """Consecutive pieces of a model, run in order within the context that ``autocast`` makes."""
+
+    def __init__(
+        self, pieces: Sequence[nn.Module], autocast: Callable[[], AbstractContextManager[object]]
+    ) -> None:
+        super().__init__()
+        self.pieces = nn.ModuleList(pieces)
+        self.autocast = autocast
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the last piece makes of what the first gets."""
+        with self.autocast():
+            for piece in self.pieces:
+                x = piece(x)
+        return x
+
+
+def pieces(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The model as a sequence: what a Sequential and the Sequentials inside it run, in order."""
+    found: list[tuple[str, nn.Module]] = []
+    for name, child in model.named_children():
+        if type(child) is nn.Sequential:
+            found += [(f"{name}.{inner}", piece) for inner, piece in pieces(child)]
+        else:
+            found.append((name, child))
+    return found
+
+
+def check(
+    model: nn.Module, widths: Widths, schedule: ScheduleName, split: Sequence[str] = ()
+) -> None:
+    """Raises TaskError unless the model is a sequence that can be cut into as many stages."""
+    if not isinstance(model, nn.Sequential):
+        raise TaskError(
+            f"{type(model).__name__} can't be cut into stages: it is no nn.Sequential",
+            hint="return an nn.Sequential of the model's parts from the factory",
+        )
+    parts = pieces(model)
+    names = [name for name, _ in parts]
+    stages = count_stages(widths, schedule)
+    for name in split:
+        if name not in names:
+            raise TaskError(
+                f"the model can't be cut before '{name}', which pp_split names",
+                hint=f"it can be cut before {', '.join(names[1:])}",
+            )
+    if split and len(split) != stages - 1:
+        raise TaskError(
+            f"pp_split names {len(split)} cuts, and {stages} stages have {stages - 1}",
+            hint=f"pp: {widths.pp} with {schedule} makes {stages} stages",
+        )
+    if len(parts) < stages:
+        raise TaskError(
+            f"the model has {len(parts)} parts, too few for {stages} stages",
+            hint="take a smaller pp or a deeper model",
+        )
+    seen: dict[int, str] = {}
+    for name, piece in parts:
+        for parameter in piece.parameters():
+            other = seen.setdefault(id(parameter), name)
+            if other != name:
+                raise TaskError(
+                    f"{other} and {name} share weights, and may come to lie in two stages",
+                    hint="for gpt set args: {tied: false}",
+                )
+
+
+def count_stages(widths: Widths, schedule: ScheduleName) -> int:
+    """How many stages the ranks hold together."""
+    return widths.pp * (_STAGES_PER_RANK if schedule in _MULTIPLE else 1)
+
+
+def cut(
+    model: nn.Module, stages: int, split: Sequence[str] = ()
+) -> list[list[tuple[str, nn.Module]]]:
+    """The model's pieces by stage: cut before those named, or so that the largest stage is least.
+
+    A piece weighs its parameters and a little for itself.
+    """
+    parts = pieces(model)
+    if split:
+        names = [name for name, _ in parts]
+        at = [0, *sorted(names.index(name) for name in split), len(parts)]
+        return [parts[start:end] for start, end in pairwise(at)]
+    weights = [1 + sum(p.numel() for p in piece.parameters()) for _, piece in parts]
+    return [parts[start:end] for start, end in _even(weights, stages)]
+
+
+def _even(weights: list[int], stages: int) -> list[tuple[int, int]]:
+    """Cuts of a sequence into ``stages`` runs, none empty, whose heaviest is as light as can be."""
+    count = len(weights)
+    before = [0]
+    for weight in weights:
+        before.append(before[-1] + weight)
+    # best[k][i]: the heaviest of k runs that hold the first i; and where the last of them starts.
+    best = [[(before[i], 0) for i in range(count + 1)]]
+    for k in range(1, stages):
+        best.append(
+            [
+                min((max(best[k - 1][j][0], before[i] - before[j]), j) for j in range(k, i))
+                if i > k
+                else (before[-1] + 1, 0)
+                for i in range(count + 1)
+            ]
+        )
+    ends = [count]
+    for k in range(stages - 1, 0, -1):
+        ends.append(best[k][ends[-1]][1])
+    ends.append(0)
+    ends.reverse()
+    return list(pairwise(ends))
+
+
+def held(widths: Widths, schedule: ScheduleName, pp_rank: int) -> list[int]:
+    """The stages that a rank holds: one, or several that lie apart."""
+    return list(range(pp_rank, count_stages(widths, schedule), widths.pp))
+
+
+def apply(
+    stages: list[tuple[int, nn.Module]],
+    *,
+    mesh: DeviceMesh,
+    count: int,
+    schedule: ScheduleName,
+    microbatches: int,
+    device: str,
+    loss: Callable[[Any, Tensor], Tensor],
+) -> Any:
+    """The schedule that runs this rank's stages; its ``step`` is one window.
+
+    Gradients are summed over micro-batches: ``loss`` has divided by the window's count already.
+    """
+    made = [
+        PipelineStage(module, index, count, torch.device(device), group=mesh["pp"].get_group())
+        for index, module in stages
+    ]
+    if schedule in _SINGLE:
+        return _SINGLE[schedule](made[0], microbatches, loss_fn=loss, scale_grads=False)
+    return _MULTIPLE[schedule](made, microbatches, loss_fn=loss, scale_grads=False)  # type: ignore[arg-type]
+
+
+def exchange(model: nn.Module, *, now: bool) -> AbstractContextManager[object]:
+    """The schedule itself lets gradients travel with the last micro-batch."""
+    return nullcontext()
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A stage holds its tensors whole."""
+    return tensor.detach()

@@ -1,0 +1,122 @@
+"""How the ranks of a gang meet, and the mesh they form."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch._C._distributed_c10d import Store, TCPStore
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+
+from runner.errors import TaskError
+from runner.model import Widths
+
+RENDEZVOUS = "rendezvous"
+DIMENSIONS = ("pp", "dp_replicate", "dp_shard", "tp")
+
+
+@contextmanager
+def joined(
+    *, folder: Path, host: str, rank: int, world_size: int, device: str, timeout_s: float
+) -> Iterator[None]:
+    """A process group of all ranks for as long as the ``with`` lasts: NCCL on GPUs, gloo on CPUs.
+
+    Rank 0 holds the store by which they meet, at a free port of ``host``, and says where in a file
+    in ``folder``, which every rank must reach. ``timeout_s`` bounds the meeting and every later
+    collective. Raises TaskError if the ranks don't meet.
+    """
+    limit = timedelta(seconds=timeout_s)
+    if host.startswith("127."):
+        # Gloo would ask for the host's name and take the address that it finds for that.
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    backend = "gloo" if torch.device(device).type == "cpu" else "cpu:gloo,cuda:nccl"
+    store = _open(folder / RENDEZVOUS, host, world_size, limit) if rank == 0 else None
+    if store is None:
+        store = _find(folder / RENDEZVOUS, world_size, limit)
+    try:
+        dist.init_process_group(
+            backend, store=store, rank=rank, world_size=world_size, timeout=limit
+        )
+    except dist.DistError as error:
+        raise TaskError(
+            f"rank {rank} of {world_size} did not meet the others: {error}",
+            hint="the nodes must reach each other's ports",
+        ) from error
+    yield
+    # Only after success: where a rank has failed, there is nobody left to agree with on an end.
+    dist.destroy_process_group()
+
+
+def _open(file: Path, host: str, world_size: int, limit: timedelta) -> Store:
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listening.bind((host, 0))
+    listening.listen(world_size)
+    port = listening.getsockname()[1]
+    store = TCPStore(
+        host,
+        port,
+        world_size,
+        is_master=True,
+        timeout=limit,
+        wait_for_workers=False,
+        master_listen_fd=listening.detach(),
+    )
+    unfinished = file.with_name(f".{file.name}")
+    unfinished.write_text(f"{host} {port}")
+    unfinished.replace(file)
+    return store
+
+
+def _find(file: Path, world_size: int, limit: timedelta) -> Store:
+    until = time.monotonic() + limit.total_seconds()
+    while not file.is_file():
+        if time.monotonic() > until:
+            raise TaskError(
+                f"rank 0 did not say where to meet: there is no {file}",
+                hint="--storage must be a folder that every node of the cluster reaches",
+            )
+        time.sleep(0.02)
+    host, port = file.read_text().split()
+    return TCPStore(
+        host, int(port), world_size, is_master=False, timeout=limit, wait_for_workers=False
+    )
+
+
+def make_mesh(widths: Widths, device: str) -> DeviceMesh:
+    """The mesh of all ranks with the dimensions pp, dp_replicate, dp_shard and tp.
+
+    Ranks that follow each other differ in tp first: they talk most, and lie on one node.
+    """
+    return init_device_mesh(
+        torch.device(device).type,
+        (widths.pp, widths.dp_replicate, widths.dp_shard, widths.tp),
+        mesh_dim_names=DIMENSIONS,
+    )
+
+
+# Of a parameter in training: itself, its gradient and two moments, in fp32.
+_BYTES_PER_PARAMETER = 16
+
+
+def copy_fits(model: nn.Module, device: str, ranks: int) -> bool:
+    """Whether every rank can hold all of ``model`` in training, in half of its device's memory.
+
+    The other half is for activations. On CPUs the ranks are taken to share this machine's memory.
+    Rank 0 decides for all.
+    """
+    if torch.device(device).type == "cuda":
+        memory = torch.cuda.get_device_properties(device).total_memory
+    else:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // ranks
+    needed = _BYTES_PER_PARAMETER * sum(parameter.numel() for parameter in model.parameters())
+    fits = torch.tensor(int(needed <= memory / 2), device=device)
+    dist.broadcast(fits, src=0)
+    return bool(fits.item())

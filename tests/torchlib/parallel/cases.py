@@ -1,0 +1,161 @@
+"""Trainings to compare: the same on one process and on the ranks of a gang."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from runner.model import Metric, Widths
+from runner.torchlib import data
+from runner.torchlib.checkpoint import Checkpoints
+from runner.torchlib.data import Dataset
+from runner.torchlib.engine import Single
+from runner.torchlib.loop import fit
+from runner.torchlib.models import build
+from runner.torchlib.objectives import CrossEntropy
+from runner.torchlib.optimizers import make_optimizer
+from runner.torchlib.parallel.engine import Options, make_engine
+from runner.torchlib.precision import Precision
+from runner.torchlib.schedules import make_schedule
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Case:
+    """A short training. ``samples`` is how much of the data it sees, so that windows are uneven.
+
+    ``checkpoints`` names a folder for one every three steps, and where to go on from; the training
+    is given up after step ``stop_at``.
+    """
+
+    name: str
+    model: str = "mlp"
+    widths: Mapping[str, Any] = field(default_factory=dict)
+    batch: int = 32
+    micro: int = 16
+    samples: int = 142
+    steps: int = 20
+    optimizer: str = "adamw"
+    learning_rate: float = 1e-3
+    max_grad_norm: float | None = None
+    precision: str = "fp32"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    checkpoints: str | None = None
+    stop_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    losses: list[float]
+    scores: list[float]
+    other: dict[str, float]
+    state: dict[str, Tensor] | None
+
+
+MODELS: dict[str, dict[str, Any]] = {
+    "mlp": {"hidden": [32, 24, 16]},
+    "vit": {"dim": 16, "depth": 4, "heads": 4, "patch": 4},
+    "gpt": {"dim": 16, "depth": 4, "heads": 4, "tied": False},
+}
+
+
+@cache
+def dataset(model: str) -> Dataset:
+    if model == "gpt":
+        return data.load(name="stdlib", args={"bytes": 20_000}, block_size=16)
+    return data.load(name="digits")
+
+
+def make(case: Case) -> tuple[nn.Module, Dataset]:
+    whole = dataset(case.model)
+    some = replace(
+        whole,
+        train_inputs=whole.train_inputs[: case.samples],
+        train_targets=whole.train_targets[: case.samples],
+        test_inputs=whole.test_inputs[:101],
+        test_targets=whole.test_targets[:101],
+    )
+    model = build(
+        name=case.model,
+        args=MODELS[case.model],
+        input_shape=some.input_shape,
+        num_classes=len(some.classes),
+        seed=0,
+    )
+    return model, some
+
+
+def train(case: Case, rank: int | None = None, folder: Path | None = None) -> Trained:
+    """On one process where ``rank`` is None, else on a gang that has met."""
+    model, some = make(case)
+    precision = Precision(case.precision, "cpu")  # type: ignore[arg-type]
+    if rank is None:
+        engine: Any = Single(model, precision=precision)
+    else:
+        engine = make_engine(
+            model,
+            widths=Widths(**case.widths),
+            precision=precision,
+            device="cpu",
+            global_batch_size=case.batch,
+            micro_batch_size=case.micro,
+            options=Options(**case.options),
+        )
+    optimizer = make_optimizer(
+        engine.parameters(),
+        name=case.optimizer,  # type: ignore[arg-type]
+        learning_rate=case.learning_rate,
+        weight_decay=0.01,
+    )
+    checkpoints = None
+    if case.checkpoints is not None and folder is not None:
+        checkpoints = Checkpoints(
+            folder / case.checkpoints, every_steps=3, keep=2, engine=engine, optimizer=optimizer
+        )
+    events = []
+    for event in fit(
+        engine,
+        some,
+        objective=CrossEntropy(),
+        optimizer=optimizer,
+        schedule=make_schedule(optimizer, name="cosine", warmup_steps=4, total_steps=case.steps),
+        global_batch_size=case.batch,
+        micro_batch_size=case.micro,
+        max_grad_norm=case.max_grad_norm,
+        checkpoints=checkpoints,
+    ):
+        if isinstance(event, Metric):
+            events.append(event)
+            if event.name == "train/loss" and event.step == case.stop_at:
+                break
+    if checkpoints is not None:
+        checkpoints.finish()
+
+    def values(name: str) -> list[float]:
+        return [event.value for event in events if event.name == name]
+
+    state = engine.state()
+    return Trained(
+        losses=values("train/loss"),
+        scores=[*values("test/loss"), *values("test/accuracy")],
+        other={
+            e.name: e.value
+            for e in events
+            if e.name in ("train/skipped_steps", "checkpoint/resumed_at_step")
+        },
+        state=None if state is None else {k: v.clone().contiguous() for k, v in state.items()},
+    )
+
+
+def furthest(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> float:
+    assert ours.keys() == theirs.keys()
+    return max((ours[name] - theirs[name]).abs().max().item() for name in ours)
+
+
+def flat(state: dict[str, Tensor]) -> Tensor:
+    return torch.cat([value.flatten() for value in state.values()])
