@@ -94,6 +94,7 @@ def connected(address: Address) -> Iterator[str]:
     try:
         with _own_signals():
             ray.init(address=str(address), log_to_driver=False, logging_level=logging.ERROR)
+            _keep_off_standard_output()
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ClusterError(
             f"the cluster at {address} (from {address.origin}) refused: {_first_line(error)}",
@@ -210,6 +211,21 @@ def _start(node: Node, folder: str) -> None:
         _temp_dir=folder,
         _system_config={"preload_python_modules": PRELOADED},
     )
+    _keep_off_standard_output()
+
+
+def _keep_off_standard_output() -> None:
+    """Ray's word on workers and nodes that died goes to logging, and not between what we print.
+
+    Whatever it is told, Ray prints that (2.60); the driver finds out by itself and says so.
+    """
+    import ray._private.worker as printing
+
+    def note(data: dict[str, Any], ignore_prefix: bool) -> None:
+        for line in data["lines"]:
+            logging.getLogger(__name__).info("%s: %s", data["pid"], line)
+
+    printing.print_to_stdstream = note
 
 
 @contextmanager

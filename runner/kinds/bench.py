@@ -32,7 +32,8 @@ class BenchParams(Parameters):
     """Measure a device: matrix products in each precision, memory, host link and all-reduce."""
 
     precisions: Annotated[list[Precision], Field(min_length=1)] | None = Field(
-        None, description="which to multiply in; by default all that the device has"
+        None,
+        description="fp64, fp32, tf32, fp16, bf16, fp8 or int8; by default all that the device has",
     )
     sizes: Annotated[list[Size], Field(min_length=1)] = Field(
         [256, 512, 1024, 2048, 4096, 8192, 16384],

@@ -102,7 +102,7 @@ def _change(context: Context, params: TrainingParams, model: Model, data: Datase
     if params.activation_checkpointing:
         from runner.torchlib.recomputation import recompute
 
-        recompute(model)
+        recompute(model, is_compiled=params.compile)
     if params.compile:
         from runner.torchlib.compilation import compile_model
 

@@ -19,10 +19,11 @@ from typing import Any
 from runner.cluster.address import process_started
 from runner.cluster.gang import CODE, Arrived, Gang, Gone, log_name, poll
 from runner.errors import RunnerError, UsageError
-from runner.model import Order, Plan, PlannedTask, Record, TaskStatus
+from runner.model import Inventory, Order, Plan, PlannedTask, Record, TaskStatus
 from runner.runs.folder import RunFolder, gone
 from runner.runs.ranks import Ranks, Verdict
 from runner.runs.references import resolve
+from runner.runs.resuming import place_anew
 from runner.runs.schedule import Before, End, Schedule, Start
 from runner.worker.failure import crash
 
@@ -45,6 +46,7 @@ def execute(
     observe: Callable[[Record], None],
     cancelled: Event,
     before: Mapping[str, Before],
+    look: Callable[[], Inventory],
 ) -> TaskStatus:
     """Carry out ``plan`` on the cluster of ``session``; returns the run's status.
 
@@ -60,11 +62,14 @@ def execute(
         observe: Called with every record, after it is written.
         cancelled: Set by the caller to end the run early; its workers are ended first.
         before: What a run that is resumed had come to; empty for a new one.
+        look: What the cluster offers now, for an attempt whose place was lost.
 
     Raises RecordsError if the folder can't be written, or is moved or removed meanwhile: nobody
     could read what comes out, nor cancel it. The workers are ended then, as with any other error.
     """
-    driver = _Driver(plan, folder, submitted_at_s, environment, code, observe, cancelled, before)
+    driver = _Driver(
+        plan, folder, submitted_at_s, environment, code, observe, cancelled, before, look
+    )
     return driver.run(session, about)
 
 
@@ -79,7 +84,9 @@ class _Driver:
         observe: Callable[[Record], None],
         cancelled: Event,
         before: Mapping[str, Before],
+        look: Callable[[], Inventory],
     ) -> None:
+        self.look = look
         self.plan = plan
         self.folder = folder
         self.environment = environment
@@ -166,6 +173,8 @@ class _Driver:
 
     def start(self, planned: PlannedTask, attempt: int) -> None:
         task = planned.task
+        if attempt > self.schedule.before[task.name].attempts + 1:
+            planned = self.placed_anew(task.name)
         self.emit("attempt_started", task.name, placement=asdict(planned.placement))
         try:
             order = Order(
@@ -197,6 +206,23 @@ class _Driver:
             secrets={name: self.environment[name] for name in task.secrets},
             code=self.code,
         )
+
+    def placed_anew(self, task: str) -> PlannedTask:
+        """The task with a place on what the cluster offers now; where nothing does, its old one."""
+        again = place_anew(self.plan.job, self.planned[task], self.look())
+        self.planned[task] = again or self.planned[task]
+        return self.planned[task]
+
+    def has_lost_its_place(self, task: str) -> bool:
+        """Whether a node that the task was to run on is down, and there is another place now.
+
+        Ray goes on waiting for such a node, and may call it busy.
+        """
+        before = self.planned[task].placement
+        alive = {node.id for node in self.look().nodes}
+        if alive.issuperset(before.node_ids):
+            return False
+        return self.placed_anew(task).placement != before
 
     def take(self, event: Arrived | Gone) -> None:
         """A gang sent a record, or its stream ended."""
@@ -272,6 +298,10 @@ class _Driver:
         for task, gang in list(self.gangs.items()):
             if task not in self.running_at_s and now - self.started_at_s[task] > WAITING_S:
                 reason = gang.waiting()
+                if reason is not None and self.has_lost_its_place(task):
+                    self.gangs.pop(task).stop()
+                    self.start(self.planned[task], self.schedule.attempts[task])
+                    continue
                 if reason is not None and self.told_waiting.get(task) != reason:
                     self.told_waiting[task] = reason
                     self.emit("waiting", task, reason=_WAITING[reason])

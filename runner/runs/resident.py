@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -88,7 +89,8 @@ class _Conversation(socketserver.StreamRequestHandler):
             return  # somebody only asked whether it listens
         try:
             request = request_from_json(line)
-            where = Target(inventory=inventory(server.source), session=nullcontext())
+            look = partial(inventory, server.source)
+            where = Target(inventory=look(), session=nullcontext(), look=look)
             opened = open_run(request, where)
             self._tell(accepted(opened.folder))
             status = carry_out(

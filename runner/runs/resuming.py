@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from runner.errors import UsageError
-from runner.model import Inventory, Job, Plan
+from runner.errors import PlanError, UsageError
+from runner.model import Inventory, Job, Plan, PlannedTask
 from runner.plan import place
 from runner.report.fold import TaskState, fold
 from runner.runs.finding import is_running
@@ -37,15 +37,7 @@ def before(folder: RunFolder) -> dict[str, Before]:
 def plan_again(old: Plan, inventory: Inventory, done: dict[str, Before]) -> Plan:
     """``old`` with a new place for every task that is not finished. Raises PlanError."""
     left = {name for name in _names(old.job) if not done.get(name, Before()).is_finished}
-    job = replace(
-        old.job,
-        tasks=tuple(
-            replace(task, depends_on=tuple(name for name in task.depends_on if name in left))
-            for task in old.job.tasks
-            if task.name in left
-        ),
-    )
-    again = place(job, inventory)
+    again = place(_only(old.job, left), inventory)
     placed = {planned.task.name: planned for planned in again.tasks}
     return replace(
         again,
@@ -53,6 +45,26 @@ def plan_again(old: Plan, inventory: Inventory, done: dict[str, Before]) -> Plan
         tasks=tuple(
             replace(placed[each.task.name], task=each.task) if each.task.name in left else each
             for each in old.tasks
+        ),
+    )
+
+
+def place_anew(job: Job, planned: PlannedTask, inventory: Inventory) -> PlannedTask | None:
+    """A task of ``job`` with a place on what there is now; None if it fits nowhere any more."""
+    try:
+        (again,) = place(_only(job, {planned.task.name}), inventory).tasks
+    except PlanError:
+        return None
+    return replace(again, task=planned.task, wave=planned.wave)
+
+
+def _only(job: Job, names: set[str]) -> Job:
+    return replace(
+        job,
+        tasks=tuple(
+            replace(task, depends_on=tuple(name for name in task.depends_on if name in names))
+            for task in job.tasks
+            if task.name in names
         ),
     )
 

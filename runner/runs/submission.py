@@ -32,10 +32,14 @@ from runner.runs.schedule import Before
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Where a run goes: what it may use, and the session in which Ray is at hand."""
+    """Where a run goes: what it may use, and the session in which Ray is at hand.
+
+    ``look`` tells what there is later on, while the session lasts.
+    """
 
     inventory: Inventory
     session: AbstractContextManager[object]
+    look: Callable[[], Inventory]
 
 
 @contextmanager
@@ -58,16 +62,20 @@ def target(
         with embedding() as around:
             seen = machine.inventory()
             session = embedded(seen.nodes[0], around, cancelled or Event())
-            yield Target(inventory=seen, session=session)
+            yield Target(inventory=seen, session=session, look=lambda: seen)
     else:
         with connected(address):
-            seen = inventory(f"the cluster at {address} (from {address.origin})")
-            if node_types is not None:
-                seen = Inventory(
-                    source=f"{seen.source} and {node_types.source}",
-                    nodes=seen.nodes + node_types.nodes,
+
+            def look() -> Inventory:
+                live = inventory(f"the cluster at {address} (from {address.origin})")
+                if node_types is None:
+                    return live
+                return Inventory(
+                    source=f"{live.source} and {node_types.source}",
+                    nodes=live.nodes + node_types.nodes,
                 )
-            yield Target(inventory=seen, session=nullcontext())
+
+            yield Target(inventory=look(), session=nullcontext(), look=look)
 
 
 def run_name(job: str, at_s: float) -> str:
@@ -169,6 +177,7 @@ def carry_out(
             observe=watch,
             cancelled=cancelled,
             before=opened.before,
+            look=where.look,
         )
     finally:
         if warming.ident is not None:

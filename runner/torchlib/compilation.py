@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
+from typing import Any
 
 import torch
+import torch._dynamo
 from torch import nn
 
 from runner.errors import TaskError
 from runner.torchlib.blocks import blocks
+
+_MAX_GRAPHS = 64
 
 
 def compile_model(model: nn.Module, *, device: str, is_staged: bool = False) -> None:
@@ -27,8 +32,21 @@ def compile_model(model: nn.Module, *, device: str, is_staged: bool = False) -> 
             hint="blocks are the layers in an nn.Sequential or nn.ModuleList inside the model; "
             "leave compile or pp out",
         )
+    # Blocks of one kind share a cache: a graph for each shape, whole batches and last ones, in
+    # training and in evaluation. Beyond the limit, by default 8, blocks would run uncompiled.
+    torch._dynamo.config.recompile_limit = _MAX_GRAPHS
     for module in found or [model]:
-        module.compile()
+        # Of the forward pass alone, as hooks around it, by which FSDP gathers weights, can't be.
+        module.forward = torch.compile(_framed(module.forward))
+
+
+def _framed(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """``forward`` from a function of our own: of PyTorch's own modules none is compiled alone."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return forward(*args, **kwargs)
+
+    return run
 
 
 def _check_compiler(device: str) -> None:

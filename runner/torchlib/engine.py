@@ -118,7 +118,9 @@ class Single:
 
     def score(self, data: Dataset) -> Score:
         """On this device."""
-        return score(self.model, data, device=self.device, layout=self.layout)
+        return score(
+            self.model, data, device=self.device, layout=self.layout, precision=self.precision
+        )
 
     def refresh(self) -> None:
         """It sees them anyway."""

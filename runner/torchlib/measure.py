@@ -19,6 +19,7 @@ from runner.torchlib.data.dataset import Dataset
 from runner.torchlib.device import use_only
 from runner.torchlib.layout import arrange, place
 from runner.torchlib.objectives import rows
+from runner.torchlib.precision import Precision, in_full
 
 _EVALUATION_BATCH = 256
 _THROUGHPUT_BATCH = 64
@@ -55,8 +56,19 @@ def evaluate(model: nn.Module, data: Dataset, *, device: str) -> Score:
     return score(model, data, device=device, layout=place(model, device))
 
 
-def score(model: nn.Module, data: Dataset, *, device: str, layout: torch.memory_format) -> Score:
-    """As ``evaluate``, for a model that ``place`` has put on ``device`` and into ``layout``."""
+def score(
+    model: nn.Module,
+    data: Dataset,
+    *,
+    device: str,
+    layout: torch.memory_format,
+    precision: Precision | None = None,
+) -> Score:
+    """As ``evaluate``, for a model that ``place`` has put on ``device`` and into ``layout``.
+
+    It computes in ``precision``, by default in that of its weights.
+    """
+    precision = precision or Precision("fp32", device)
     was_training = model.training
     model.eval()
     loss = torch.zeros((), dtype=torch.float64, device=device)
@@ -67,7 +79,9 @@ def score(model: nn.Module, data: Dataset, *, device: str, layout: torch.memory_
             torch.split(data.test_targets, _EVALUATION_BATCH),
             strict=True,
         ):
-            logits = rows(model(arrange(inputs.to(device), layout)))
+            with precision.autocast():
+                outputs = model(precision.inputs(arrange(inputs.to(device), layout)))
+            logits = rows(in_full(outputs))
             expected = targets.to(device).flatten().long()
             loss += functional.cross_entropy(logits, expected, reduction="sum")
             correct += (logits.argmax(1) == expected).sum()

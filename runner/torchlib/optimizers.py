@@ -228,7 +228,9 @@ def make_optimizer(
     if name == "sgd":
         return FusedSGD(groups, lr=learning_rate, momentum=momentum)
     if name == "adafactor":
-        return torch.optim.Adafactor(groups, lr=learning_rate)
+        from runner.torchlib.adafactor import Adafactor
+
+        return Adafactor(groups, lr=learning_rate)
     if name == "muon":
         return _muon(groups, learning_rate, betas, embeddings)
     return FusedAdam(

@@ -19,11 +19,12 @@ from runner.errors import TaskError
 from runner.torchlib.blocks import blocks
 
 
-def recompute(model: nn.Module) -> None:
+def recompute(model: nn.Module, *, is_compiled: bool = False) -> None:
     """Makes every block of ``model`` compute its activations again in the backward pass.
 
-    Names in the model's state stay as they are. To be called before the model is divided. Raises
-    TaskError if the model has no blocks.
+    Names in the model's state stay as they are. To be called before the model is divided, and
+    before it is compiled, if ``is_compiled`` says that it will be. Raises TaskError if the model
+    has no blocks.
     """
     found = list(blocks(model))
     if not found:
@@ -34,7 +35,8 @@ def recompute(model: nn.Module) -> None:
         )
     for block in found:
         settings: dict[str, Any] = {"use_reentrant": False}
-        if any(True for _ in block.buffers()):
+        # What is compiled is made pure: it writes to buffers in the first pass only.
+        if not is_compiled and any(True for _ in block.buffers()):
             settings["context_fn"] = partial(_contexts, block)
         # The instance's forward and no wrapper around it, which would change names; and below the
         # hooks by which FSDP gathers weights, so that these are there when it runs again.

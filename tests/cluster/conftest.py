@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -22,6 +23,12 @@ from tests.conftest import Command, environment
 class Imitated:
     address: str
     token: str
+    orders: TextIO
+
+    def remove(self, node: str) -> None:
+        """Ends a node without a word, as if its machine were switched off."""
+        self.orders.write(f"remove {node}\n")
+        self.orders.flush()
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +54,8 @@ def imitated() -> Iterator[Imitated]:
             assert process.stdout is not None
             line = process.stdout.readline()
             assert line, (folder / "log").read_text()
-            yield Imitated(json.loads(line)["address"], token)
+            assert process.stdin is not None
+            yield Imitated(json.loads(line)["address"], token, process.stdin)
             process.kill()  # what it leaves is ended with it, below
     finally:
         reaper.reap(mark, folder)

@@ -3,7 +3,8 @@
     python imitation.py FOLDER
 
 A plain head, one node that declares GPUs and one that declares a TPU; nothing here has either. It
-prints one line of JSON when it is up: its address. A process of its own, since Ray reads most of
+prints one line of JSON when it is up: its address. A line "remove NAME" on standard input ends a
+node without a word. A process of its own, since Ray reads most of
 its environment when it is imported. Loopback only, its files in FOLDER.
 """
 
@@ -38,9 +39,10 @@ def main(folder: str) -> None:
     from ray.cluster_utils import Cluster
 
     cluster = Cluster()
+    nodes = {}
     for name, offers in NODES.items():
         more = {} if cluster.head_node else {"include_dashboard": False, "temp_dir": temporary}
-        cluster.add_node(
+        nodes[name] = cluster.add_node(
             wait=False,
             node_name=name,
             node_ip_address="127.0.0.1",
@@ -50,7 +52,8 @@ def main(folder: str) -> None:
         )
     cluster.wait_for_nodes(timeout=60)
     print(json.dumps({"address": cluster.address}), flush=True)
-    sys.stdin.read()
+    for line in sys.stdin:
+        cluster.remove_node(nodes[line.removeprefix("remove ").strip()], allow_graceful=False)
     cluster.shutdown()
 
 

@@ -154,8 +154,9 @@ def test_a_killed_worker_is_lost_and_its_task_tried_again(warm: Command, spec: W
     with warm.start("submit", file) as process:
         pid = wait_for(lambda: running_pid(warm))
         os.kill(pid, signal.SIGKILL)
-        _, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
+    assert "(raylet)" not in out + err  # what Ray says of it is none of our output
     task = report(warm)["tasks"]["long"]
     assert (task["status"], task["attempts"]) == ("finished", 2)
     assert [each["status"] for each in task["history"]] == ["lost", "finished"]

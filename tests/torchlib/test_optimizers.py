@@ -15,6 +15,7 @@ from training import make_model, series, train
 from runner.errors import TaskError
 from runner.torchlib.data import Dataset
 from runner.torchlib.optimizers import make_optimizer
+from runner.torchlib.precision import Precision
 from runner.torchlib.schedules import make_schedule
 
 
@@ -75,6 +76,67 @@ def test_a_grad_scaler_changes_nothing(name: str) -> None:
         scaler.step(scaled)
         scaler.update()
     run(reference, plain, batches)
+    for one, two in zip(model.parameters(), reference.parameters(), strict=True):
+        assert torch.allclose(one, two, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "adafactor", "muon"])
+def test_a_step_that_overflowed_is_left_out(name: str) -> None:
+    """As if its batch had not been: weights, moments, and the number of steps in them."""
+    model, batches = model_and_batches()
+    reference = copy.deepcopy(model)
+    made, plain = (
+        make_optimizer(each.parameters(), name=name, learning_rate=1e-2)  # type: ignore[arg-type]
+        for each in (model, reference)
+    )
+    precision = Precision("fp16-mixed", "cpu")
+    assert precision.scaler is not None
+    for index, batch in enumerate(batches):
+        loss = model(batch).square().mean() * (math.inf if index in (0, 5) else 1.0)
+        made.zero_grad()
+        precision.scale(loss).backward()  # type: ignore[no-untyped-call]
+        precision.scaler.unscale_(made)
+        precision.step(made)
+    assert precision.skipped_steps == precision.state()["skipped_steps"] == 2
+    run(reference, plain, [batch for index, batch in enumerate(batches) if index not in (0, 5)])
+    for one, two in zip(model.parameters(), reference.parameters(), strict=True):
+        assert torch.allclose(one, two, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_a_fused_step_under_a_scaler_asks_the_device_nothing(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, batches = model_and_batches()
+    optimizer = make_optimizer(model.parameters(), name=name)  # type: ignore[arg-type]
+    precision = Precision("fp16-mixed", "cpu")
+    assert precision.scaler is not None
+    precision.scale(model(batches[0]).square().mean()).backward()  # type: ignore[no-untyped-call]
+
+    def refuse(tensor: torch.Tensor) -> None:
+        raise AssertionError("someone asked for a number")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.Tensor, "item", refuse)
+        precision.scaler.unscale_(optimizer)
+        precision.step(optimizer)
+    assert precision.skipped_steps == 0
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_adafactor_as_pytorchs_own(weight_decay: float) -> None:
+    model, batches = model_and_batches()
+    reference = copy.deepcopy(model)
+    ours = make_optimizer(
+        model.parameters(), name="adafactor", learning_rate=0.05, weight_decay=weight_decay
+    )
+    groups = [
+        {"params": [p for p in reference.parameters() if p.ndim >= 2]},
+        {"params": [p for p in reference.parameters() if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    theirs = torch.optim.Adafactor(groups, lr=0.05, weight_decay=weight_decay)
+    run(model, ours, batches)
+    run(reference, theirs, batches)
     for one, two in zip(model.parameters(), reference.parameters(), strict=True):
         assert torch.allclose(one, two, atol=1e-6)
 

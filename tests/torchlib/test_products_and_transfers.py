@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from runner.errors import TaskError
-from runner.torchlib.bench import products, transfers
+from runner.torchlib.bench import products, timing, transfers
 from runner.torchlib.parallel.world import joined
 
 
@@ -42,14 +42,19 @@ def test_the_estimated_error_is_about_the_whole_of_it(seed: int) -> None:
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The sizes of the products that are timed, each taking n^3 nanoseconds a call."""
+    """The sizes of the products that are timed, each n^3 nanoseconds a call."""
     sizes: list[int] = []
 
-    def time_product(precision: str, n: int, **_: Any) -> list[float]:
-        sizes.append(n)
-        return [1e-9 * n**3] * 3
+    def seconds(call: Any, *, device: str) -> float:
+        return 1e-9 * sizes[-1] ** 3
 
-    monkeypatch.setattr(products, "_time_product", time_product)
+    def product(precision: str, left: torch.Tensor, right: torch.Tensor) -> Any:
+        sizes.append(len(left))
+        return lambda: left
+
+    monkeypatch.setattr(timing, "seconds", seconds)
+    monkeypatch.setattr(products, "product", product)
+    monkeypatch.setattr(products, "relative_error", lambda left, right, result: 0.0)
     return sizes
 
 
@@ -58,14 +63,17 @@ def test_sizes_rise_as_far_as_time_allows_but_the_first_is_always_taken(
 ) -> None:
     def tflops(seconds: float) -> float:
         return products.matmul_tflops(
-            "fp32", sizes=[4096, 100, 1000], seconds=seconds, device="cpu", seed=0
+            "fp32", sizes=[1200, 100, 1000], seconds=seconds, device="cpu", seed=0
         )
 
     assert tflops(1e-9) == pytest.approx(0.002)
     assert measured == [100]
     measured.clear()
-    tflops(60)  # 13 calls of 1 s, and of 69 s
+    tflops(12)  # 13 calls would take 13 s
     assert measured == [100, 1000]
+    measured.clear()
+    tflops(20)  # and of the next size 22 s
+    assert measured == [100, 1000, 1200]
 
 
 def test_sizes_rise_no_further_than_memory_allows(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,8 +13,8 @@ import torch
 from torch import Tensor
 
 from runner.errors import TaskError
+from runner.torchlib.bench import timing
 from runner.torchlib.bench.hardware import capability, memory_bytes
-from runner.torchlib.bench.timing import TIMED_CALLS, WARM_UP_CALLS, call_seconds
 
 # Of the device's memory, what the matrices of one product and the check of it may take.
 _MEMORY_SHARE = 1 / 8
@@ -79,9 +80,9 @@ def matmul_tflops(
 ) -> float:
     """The highest rate, in 10^12 operations a second, of products of two n x n matrices.
 
-    Tries each n of ``sizes`` in rising order, at least the first, for as long as the next one would
-    be through within ``seconds`` and fits into memory. A product is 2 n^3 operations; the matrices
-    are random, as zeros would save power and so run faster. Each product is compared with float64.
+    Tries each n of ``sizes`` in rising order, at least the first, as far as they would be through
+    within ``seconds`` and fit into memory. A product is 2 n^3 operations; the matrices are random,
+    as zeros would save power and so run faster. Each product is compared with float64.
 
     Raises NotImplementedError where PyTorch can't multiply such numbers on the device, TaskError
     where a product is wrong.
@@ -90,13 +91,14 @@ def matmul_tflops(
     generator = torch.Generator(device).manual_seed(seed)
     best, quickest_s, before = 0.0, 0.0, 0
     for n in sorted(sizes):
+        left_s = math.inf
         if before:
-            # By the quickest call: others at work slow some down, and the next size none the less.
-            expected_s = quickest_s * (n / before) ** 3 * (WARM_UP_CALLS + TIMED_CALLS)
-            spent_s = time.perf_counter() - started
-            if spent_s + expected_s > seconds or not _fits(n, precision, device):
+            left_s = seconds - (time.perf_counter() - started)
+            if quickest_s * (n / before) ** 3 > left_s or not _fits(n, precision, device):
                 break
-        calls_s = _time_product(precision, n, device=device, generator=generator)
+        calls_s = _time_product(precision, n, left_s=left_s, device=device, generator=generator)
+        if not calls_s:
+            break
         best = max(best, 2 * n**3 / statistics.median(calls_s) / 1e12)
         quickest_s, before = min(calls_s), n
     return best
@@ -137,12 +139,20 @@ def relative_error(left: Tensor, right: Tensor, result: Tensor) -> float:
 
 
 def _time_product(
-    precision: str, n: int, *, device: str, generator: torch.Generator
+    precision: str, n: int, *, left_s: float, device: str, generator: torch.Generator
 ) -> list[float]:
+    """The times of the calls at one size; none if they would take longer than ``left_s``.
+
+    That is told by two calls of this size: where others are at work, those of a smaller one can be
+    a hundred times too slow.
+    """
     left, right = (_random(precision, n, device, generator) for _ in range(2))
     call = product(precision, left, right)
     with _exactly(precision, device):
-        calls_s = call_seconds(call, device=device)
+        tried_s = min(timing.seconds(call, device=device) for _ in range(2))
+        if tried_s * (timing.WARM_UP_CALLS + timing.TIMED_CALLS) > left_s:
+            return []
+        calls_s = timing.call_seconds(call, device=device)
         error = relative_error(left, right, call())
     allowed = PRECISIONS[precision].tolerance
     if not error <= allowed:  # not a number, too

@@ -15,8 +15,8 @@ TIMED_CALLS = 10
 def call_seconds(call: Callable[[], object], *, device: str) -> list[float]:
     """The times of ten calls, each waited for until the device is done, after three to warm up."""
     for _ in range(WARM_UP_CALLS):
-        _seconds(call, device)
-    return [_seconds(call, device) for _ in range(TIMED_CALLS)]
+        seconds(call, device=device)
+    return [seconds(call, device=device) for _ in range(TIMED_CALLS)]
 
 
 def median_seconds(call: Callable[[], object], *, device: str) -> float:
@@ -24,7 +24,8 @@ def median_seconds(call: Callable[[], object], *, device: str) -> float:
     return statistics.median(call_seconds(call, device=device))
 
 
-def _seconds(call: Callable[[], object], device: str) -> float:
+def seconds(call: Callable[[], object], *, device: str) -> float:
+    """The time of one call. The device is to have nothing else to do when it begins."""
     started = time.perf_counter()
     call()
     if torch.device(device).type != "cpu":

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from runner.model import Metric, Widths
 from runner.torchlib import data
+from runner.torchlib.augmentation import Augmentation
 from runner.torchlib.checkpoint import Checkpoints
+from runner.torchlib.compilation import compile_model
 from runner.torchlib.data import Dataset
 from runner.torchlib.engine import Single
 from runner.torchlib.loop import fit
@@ -22,7 +24,10 @@ from runner.torchlib.objectives import CrossEntropy
 from runner.torchlib.optimizers import make_optimizer
 from runner.torchlib.parallel.engine import Options, make_engine
 from runner.torchlib.precision import Precision
+from runner.torchlib.recomputation import recompute
 from runner.torchlib.schedules import make_schedule
+from runner.torchlib.stopping import EarlyStopping
+from runner.torchlib.weights import Average, Copy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +50,11 @@ class Case:
     max_grad_norm: float | None = None
     precision: str = "fp32"
     options: Mapping[str, Any] = field(default_factory=dict)
+    ema: float | None = None
+    stopping: Mapping[str, Any] | None = None
+    augment: Mapping[str, Any] | None = None
+    recompute: bool = False
+    compile: bool = False
     checkpoints: str | None = None
     stop_at: int | None = None
 
@@ -56,6 +66,13 @@ class Trained:
     other: dict[str, float]
     state: dict[str, Tensor] | None
 
+
+OTHER = (
+    "train/skipped_steps",
+    "train/best_step",
+    "train/stopped_at_step",
+    "checkpoint/resumed_at_step",
+)
 
 MODELS: dict[str, dict[str, Any]] = {
     "mlp": {"hidden": [32, 24, 16]},
@@ -93,6 +110,10 @@ def make(case: Case) -> tuple[nn.Module, Dataset]:
 def train(case: Case, rank: int | None = None, folder: Path | None = None) -> Trained:
     """On one process where ``rank`` is None, else on a gang that has met."""
     model, some = make(case)
+    if case.recompute:
+        recompute(model, is_compiled=case.compile)
+    if case.compile:
+        compile_model(model, device="cpu")
     precision = Precision(case.precision, "cpu")  # type: ignore[arg-type]
     if rank is None:
         engine: Any = Single(model, precision=precision)
@@ -112,10 +133,18 @@ def train(case: Case, rank: int | None = None, folder: Path | None = None) -> Tr
         learning_rate=case.learning_rate,
         weight_decay=0.01,
     )
+    average = None if case.ema is None else Average(engine, decay=case.ema)
+    stopping = None if case.stopping is None else EarlyStopping(engine, **case.stopping)
     checkpoints = None
     if case.checkpoints is not None and folder is not None:
+        copies = [copy for copy in (average, stopping and stopping.best) if isinstance(copy, Copy)]
         checkpoints = Checkpoints(
-            folder / case.checkpoints, every_steps=3, keep=2, engine=engine, optimizer=optimizer
+            folder / case.checkpoints,
+            every_steps=3,
+            keep=2,
+            engine=engine,
+            optimizer=optimizer,
+            copies=copies,
         )
     events = []
     for event in fit(
@@ -128,6 +157,9 @@ def train(case: Case, rank: int | None = None, folder: Path | None = None) -> Tr
         micro_batch_size=case.micro,
         max_grad_norm=case.max_grad_norm,
         checkpoints=checkpoints,
+        augmentation=None if case.augment is None else Augmentation(**case.augment),
+        average=average,
+        stopping=stopping,
     ):
         if isinstance(event, Metric):
             events.append(event)
@@ -143,11 +175,7 @@ def train(case: Case, rank: int | None = None, folder: Path | None = None) -> Tr
     return Trained(
         losses=values("train/loss"),
         scores=[*values("test/loss"), *values("test/accuracy")],
-        other={
-            e.name: e.value
-            for e in events
-            if e.name in ("train/skipped_steps", "checkpoint/resumed_at_step")
-        },
+        other={e.name: e.value for e in events if e.name in OTHER},
         state=None if state is None else {k: v.clone().contiguous() for k, v in state.items()},
     )
 

@@ -66,7 +66,35 @@ TWO = [
     Case(name="ddp-fp16", widths=DDP2, precision="fp16-mixed"),
     Case(name="fsdp-fp16", widths=FSDP2, precision="fp16-mixed"),
     Case(name="pp-fp16", widths={"pp": 2}, micro=8, precision="fp16-mixed"),
+    Case(
+        name="ddp-augmented", widths=DDP2, micro=8, augment={"flip": True, "crop": 1, "cutout": 3}
+    ),
+    # Without resharding, what was gathered to evaluate the average would be what is trained on.
+    Case(name="fsdp-ema", widths=FSDP2, ema=0.9, options={"reshard": False}),
+    Case(name="fsdp-recomputed", model="vit", widths=FSDP2, micro=8, recompute=True),
+    Case(name="fsdp-muon", widths=FSDP2, optimizer="muon"),
+    Case(name="fsdp-adafactor", widths=FSDP2, optimizer="adafactor", learning_rate=1e-2),
+    Case(name="tp-ema-recomputed", model="vit", widths={"tp": 2}, ema=0.9, recompute=True),
+    Case(
+        name="pp-all",
+        model="vit",
+        widths={"pp": 2},
+        micro=8,
+        ema=0.9,
+        stopping={"patience": 5, "metric": "test/loss"},
+        augment={"crop": 1},
+        recompute=True,
+    ),
 ]
+
+# What it learns at this rate is soon worse again: all ranks stop, with the same weights.
+EARLY = {"patience": 1, "metric": "test/loss"}
+STOPPING = [
+    Case(name="ddp-early", widths=DDP2, stopping=EARLY, optimizer="sgd", learning_rate=0.5),
+    Case(name="fsdp-early", widths=FSDP2, stopping=EARLY, optimizer="sgd", learning_rate=0.5),
+    Case(name="pp-early", widths={"pp": 2}, micro=8, stopping=EARLY, optimizer="sgd",
+         learning_rate=0.5),
+]  # fmt: skip
 
 # Each is given up at step 10, goes on from its checkpoint of step 9, and is compared with the one
 # that was never stopped.
@@ -75,6 +103,14 @@ STOPPED = [
     Case(name="ddp-fp16-resumed", widths=DDP2, precision="fp16-mixed", checkpoints="ddp"),
     Case(name="tp-resumed", model="vit", widths={"tp": 2}, micro=32, checkpoints="tp"),
     Case(name="pp-resumed", widths={"pp": 2}, micro=8, checkpoints="pp"),
+    Case(
+        name="fsdp-all-resumed",
+        widths=FSDP2,
+        ema=0.9,
+        stopping={"patience": 2, "metric": "test/loss"},
+        augment={"flip": True, "cutout": 2},
+        checkpoints="fsdp-all",
+    ),
 ]
 
 FOUR = [
@@ -137,7 +173,7 @@ def gangs(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
     @cache
     def gang(ranks: int) -> dict[str, Any]:
-        cases = [*TWO, *stopped_and_not()] if ranks == 2 else FOUR
+        cases = [*TWO, *STOPPING, *stopped_and_not()] if ranks == 2 else FOUR
         return run_gang(cases, ranks, tmp_path_factory.mktemp(f"gang{ranks}"))
 
     return gang
@@ -189,12 +225,24 @@ def check(case: Case, gang: dict[str, Any]) -> None:
     assert ours["losses"][-1] < ours["losses"][0]
 
 
+@pytest.mark.parametrize("case", STOPPING, ids=lambda case: case.name)
+def test_all_ranks_stop_early_with_the_best_weights(case: Case, gangs: Any) -> None:
+    gang = gangs(2)
+    assert case.name in gang["results"], gang["said"]
+    ours = gang["results"][case.name]
+    theirs = train(replace(case, widths={}, name="alone"))
+    assert ours["other"] == theirs.other
+    assert len(ours["losses"]) == theirs.other["train/stopped_at_step"] < case.steps
+    assert theirs.state is not None
+    assert furthest(load_file(gang["folder"] / f"{case.name}.safetensors"), theirs.state) < 1e-4
+
+
 @pytest.mark.parametrize("case", STOPPED, ids=lambda case: case.name)
 def test_a_resumed_gang_ends_with_the_same_bits(case: Case, gangs: Any) -> None:
     gang = gangs(2)
     assert case.name in gang["results"], gang["said"]
     ours, whole = gang["results"][case.name], gang["results"][f"{case.name}-whole"]
-    assert ours["other"]["checkpoint/resumed_at_step"] == 9
+    assert ours["other"] == {**whole["other"], "checkpoint/resumed_at_step": 9}
     assert ours["losses"] == whole["losses"][9:]
     assert ours["scores"][-1] == whole["scores"][-1]
     states = [load_file(gang["folder"] / f"{case.name}{end}.safetensors") for end in ("", "-whole")]

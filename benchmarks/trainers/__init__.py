@@ -1,0 +1,1 @@
+"""What training.py measures: the loops, the processes they run in, and each part's comparison."""
