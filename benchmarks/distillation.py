@@ -37,6 +37,7 @@ from runner.model import Metric
 from runner.torchlib import data
 from runner.torchlib.data import Dataset
 from runner.torchlib.distillation import Distillation, teacher_logits
+from runner.torchlib.engine import Single
 from runner.torchlib.loop import count_steps, fit
 from runner.torchlib.measure import count_parameters, evaluate
 from runner.torchlib.models import build
@@ -92,13 +93,14 @@ def train(
 ) -> list[float]:
     """Trains as runner does for a task with these parameters; the points of ``train/loss``."""
     batch, micro, _ = batch_sizes(params)
-    optimizer = make_optimizer(model.parameters(), **params.optimizer.model_dump())
+    engine = Single(model)
+    optimizer = make_optimizer(engine.parameters(), **params.optimizer.model_dump())
     samples = len(dataset.train_inputs)
     steps = params.max_steps or count_steps(
         samples, global_batch_size=batch, epochs=params.max_epochs or 1
     )
     events = fit(
-        model,
+        engine,
         dataset,
         objective=objective,
         optimizer=optimizer,

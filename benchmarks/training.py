@@ -63,7 +63,7 @@ def main() -> None:
             errors.seek(0)
             if done.returncode:
                 sys.exit(f"{part} failed:\n{errors.read().decode()[-5000:]}")
-        print(f"\nOther work on the machine: load {load:.1f} before this part.", flush=True)
+        print(f"\nThe machine's load before this part was {load:.1f}.", flush=True)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from runner.model import Metric
 from runner.torchlib import data
 from runner.torchlib.batches import epoch_order
 from runner.torchlib.data import Dataset
+from runner.torchlib.engine import Single
 from runner.torchlib.loop import count_steps, fit
 from runner.torchlib.models import build
 from runner.torchlib.objectives import CrossEntropy
@@ -91,10 +92,11 @@ def tutorial(model: nn.Module, dataset: Dataset, epochs: int) -> list[float]:
 
 def runner(model: nn.Module, dataset: Dataset, epochs: int) -> list[float]:
     """The points of ``train/loss``, one a step up to 200 steps."""
-    optimizer = make_optimizer(model.parameters(), name="adam", learning_rate=LEARNING_RATE)
+    engine = Single(model)
+    optimizer = make_optimizer(engine.parameters(), name="adam", learning_rate=LEARNING_RATE)
     steps = count_steps(len(dataset.train_inputs), global_batch_size=BATCH, epochs=epochs)
     events = fit(
-        model,
+        engine,
         dataset,
         objective=CrossEntropy(),
         optimizer=optimizer,

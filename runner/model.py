@@ -166,7 +166,8 @@ class Batches:
     """The batch arithmetic: global = per device x accumulation x workers.
 
     ``num_workers`` counts those that take different samples; tp and pp ranks share theirs.
-    Samples and steps are None where they are only known once the data is read.
+    Samples and steps are None where they are only known once the data is read. With ``is_auto`` the
+    batch per device is the most it can be: how much fits is found by trying.
     """
 
     global_batch_size: int
@@ -176,6 +177,7 @@ class Batches:
     train_samples: int | None
     steps_per_epoch: int | None
     total_steps: int | None
+    is_auto: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

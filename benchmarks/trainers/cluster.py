@@ -48,7 +48,7 @@ class Cluster:
         if done.returncode:
             raise RuntimeError(f"runner submit: {done.stdout[-3000:]}{done.stderr[-3000:]}")
         submitted_s = None
-        found = {}
+        found: dict[str, float] = {}
         (records,) = storage.glob("*/records.jsonl")
         for line in records.read_text().splitlines():
             told = json.loads(line).get("data", {})

@@ -21,7 +21,7 @@ from trainers.cases import CASES, LEARNING_RATE
 from trainers.cluster import REST_S, up
 from trainers.serving import HERE, end, plain_environment
 
-ROUNDS = 2
+ROUNDS = 5
 LIMIT_S = 300.0
 CASE = "mlp"
 TASK = {
@@ -106,7 +106,9 @@ def spread(values: list[float]) -> str:
 
 def main() -> None:
     is_there = find_spec("ray.train") is not None
-    ours, called, launched = [], [], []
+    ours: list[float] = []
+    called: list[float] = []
+    launched: list[float] = []
     with up() as cluster:
         for _ in range(ROUNDS):
             ours.append(cluster.submit(TASK).first_step_s)

@@ -6,7 +6,6 @@ program is a little faster than another. All against the best loop that one writ
 
 from __future__ import annotations
 
-import os
 import statistics
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -14,8 +13,8 @@ from importlib.util import find_spec
 from trainers.cases import CASES
 from trainers.serving import Answer, Request, Trainer, trainers
 
-GENERATIONS = int(os.environ.get("GENERATIONS", "3"))
-ROUNDS = {"mlp": 7, "convnet": 5, "gpt": 5}
+GENERATIONS = 3
+ROUNDS = {"mlp": 8, "convnet": 6, "gpt": 6}
 COMPARED_STEPS = 20
 # Adam's first steps have the size of the learning rate however small a gradient is, and so magnify
 # the last bits in which two layouts of a convolution differ.
@@ -88,8 +87,8 @@ def main() -> None:
                     for name, is_tuned in loops[turn % len(loops) :] + loops[: turn % len(loops)]:
                         request = Request(case=case, batch=CASES[case].batch, is_tuned=is_tuned)
                         answers[case][name, is_tuned].append(started[name].train(request))
-    rounds = ", ".join(f"{GENERATIONS * count} of {case}" for case, count in ROUNDS.items())
-    print(f"Medians of {rounds} rounds, in {GENERATIONS} generations of processes.")
+    counts = ", ".join(f"{GENERATIONS * count} ({case})" for case, count in ROUNDS.items())
+    print(f"Medians of {counts} rounds, in {GENERATIONS} generations of processes.")
     for case in CASES:
         table(case, differences[case], answers[case])
 

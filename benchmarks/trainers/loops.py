@@ -8,6 +8,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from runner.model import Metric, Widths
+from runner.torchlib.device import prepare
 from runner.torchlib.engine import Engine, Single
 from runner.torchlib.loop import fit
 from runner.torchlib.objectives import CrossEntropy
@@ -60,7 +61,7 @@ def tutorial(training: Training) -> list[Tensor]:
 
 
 def hand_written(training: Training) -> list[Tensor]:
-    """The fastest of the loops in facts that a person would write: no DataLoader, fused Adam."""
+    """The fastest that one would write with what torch offers: no DataLoader, fused Adam."""
     model, loader = training.model, tuned(training)
     optimizer = adam(model, is_tuned=True)
     losses = []
@@ -75,12 +76,14 @@ def hand_written(training: Training) -> list[Tensor]:
 
 
 def runner(training: Training) -> list[Tensor]:
-    """runner's loop on one device."""
+    """runner's loop on one device, in a process made ready as its kinds do."""
+    prepare("cpu", threads=1)
     return _fit(Single(training.model), training, training.batch)
 
 
 def gang(training: Training, ranks: int) -> list[Tensor]:
     """runner's loop on one of the ranks of a process group, with DDP."""
+    prepare("cpu", threads=1)
     micro = training.batch // ranks
     engine = make_engine(
         training.model,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 import tempfile
 import time
@@ -50,6 +51,9 @@ def peak_mb(command: list[str], folder: Path, environment: Mapping[str, str]) ->
     _, status, usage = os.wait4(process, 0)
     if status:
         raise RuntimeError(f"{' '.join(command)}: {output.read_text()[-3000:]}")
+    # A child starts with the peak of its parent, which must not be what is measured.
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert usage.ru_maxrss > own, "this process is larger than the one to measure"
     # Linux counts in KiB, macOS in bytes.
     return usage.ru_maxrss / 1e6 if sys.platform == "darwin" else usage.ru_maxrss * 1024 / 1e6
 
@@ -85,20 +89,12 @@ def main() -> None:
         folder = Path(temporary)
         for name, case in CASES.items():
             hand, ours = by_hand(name, folder), by_runner(name, folder)
-            # A child starts with the size of its parent, which must not be what is measured.
-            assert hand > 2 * peak_of_this()
             on_cluster = cluster.submit(
                 {"kind": "train", **task(name), "resources": {"cpus": 1}}
             ).peak_mb
             cells = [case.title, f"{hand:.0f}", f"{ours:.0f}", f"{ours - hand:+.0f}"]
             cells += [f"{on_cluster:.0f}", f"{on_cluster - hand:+.0f}"]
             print(f"| {' | '.join(cells)} |", flush=True)
-
-
-def peak_of_this() -> float:
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
 if __name__ == "__main__":

@@ -6,20 +6,12 @@ what is left of a difference is the trainer's own cost.
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Any
 
 from torch import Tensor
 
 from trainers.loops import adam, default_loader, mean_loss, tuned
 from trainers.samples import Training, through
-
-PEERS = {"lightning": "lightning", "accelerate": "accelerate", "ray-train": "ray.train"}
-
-
-def missing() -> list[str]:
-    """The peers that aren't installed here."""
-    return [name for name, module in PEERS.items() if find_spec(module) is None]
 
 
 def lightning(training: Training, *, is_tuned: bool) -> list[Tensor]:

@@ -10,7 +10,7 @@ import statistics
 from trainers.cases import CASES
 from trainers.serving import Answer, Request, trainers
 
-ROUNDS = 5
+ROUNDS = 15
 CASE = "gpt"
 
 

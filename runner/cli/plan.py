@@ -86,8 +86,9 @@ def _batches(batches: Batches, ranks: int) -> list[str]:
     what = "worker" if ranks == 1 else f"group of {ranks} workers"
     many = what.replace("worker", "workers") if ranks == 1 else what.replace("group", "groups")
     workers = f"{batches.num_workers} {many if batches.num_workers > 1 else what}"
+    each = f"{'at most ' if batches.is_auto else ''}{batches.per_device_batch_size} per device"
     lines = [
-        f"batch    {batches.global_batch_size} = {batches.per_device_batch_size} per device x "
+        f"batch    {batches.global_batch_size} = {each} x "
         f"{batches.gradient_accumulation_steps} accumulated x {workers}"
     ]
     if batches.train_samples is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from runner.kinds import Yield
 from runner.kinds.parallelism import resolve_widths
 from runner.kinds.training import DataParams, MeasuredDataParams, TrainingParams, batch_sizes
-from runner.model import Artifact, Context, Progress
+from runner.model import Artifact, Context, Metric, Progress
 
 if TYPE_CHECKING:
     from runner.torchlib.data.dataset import Dataset, Preparation
@@ -177,6 +177,11 @@ def _fit(
     from runner.torchlib.schedules import make_schedule
 
     whole, micro, _ = batch_sizes(params, engine.share.count)
+    if params.per_device_batch_size == "auto":
+        from runner.torchlib.batch_size import find_batch_size
+
+        micro = find_batch_size(engine, data, objective, most=micro)
+        yield Metric(name="train/per_device_batch_size", value=micro)
     optimizer = make_optimizer(
         engine.parameters(),
         name=params.optimizer.name,

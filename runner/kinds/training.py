@@ -223,8 +223,10 @@ class TrainingParams(Parameters):
     global_batch_size: PositiveInt | None = Field(
         None, description="samples that one optimizer step sees; 64 unless the others give it"
     )
-    per_device_batch_size: PositiveInt | None = Field(
-        None, description="samples that one forward pass sees"
+    per_device_batch_size: PositiveInt | Literal["auto"] | None = Field(
+        None,
+        description="samples that one forward pass sees; auto: the most that the GPU's memory "
+        "takes, found by trying, with accumulation for the rest of the global batch",
     )
     gradient_accumulation_steps: PositiveInt | None = Field(
         None, description="forward passes for one optimizer step; 1 unless the others give it"
@@ -285,6 +287,21 @@ class TrainingParams(Parameters):
         return self
 
     @model_validator(mode="after")
+    def _auto_is_free(self) -> TrainingParams:
+        if self.per_device_batch_size == "auto":
+            if self.gradient_accumulation_steps is not None:
+                raise ValueError(
+                    "per_device_batch_size auto finds gradient_accumulation_steps, too; "
+                    "expected it left out"
+                )
+            if self.parallelism.pp > 1:
+                raise ValueError(
+                    "per_device_batch_size auto does not go with pp, whose micro-batches have one "
+                    "size; expected a number"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _one_length(self) -> TrainingParams:
         if (self.max_epochs is None) == (self.max_steps is None):
             raise ValueError("expected exactly one of 'max_epochs' and 'max_steps'")
@@ -303,14 +320,17 @@ class TrainingParams(Parameters):
 DEFAULT_BATCH_SIZE = 64
 
 
-def batch_sizes(params: TrainingParams, dp: int = 1) -> tuple[int, int, int]:
+def batch_sizes(
+    params: TrainingParams, dp: int = 1, *, found: int | None = None
+) -> tuple[int, int, int]:
     """Global batch, per-device batch and accumulation, any two of which give the third.
 
-    The global batch is their product times ``dp``, the workers that take different samples. Raises
+    The global batch is their product times ``dp``, the workers that take different samples. For
+    ``auto``, the per-device batch is what was ``found``, else all that a worker takes. Raises
     ValueError where they contradict each other, with the nearest values that agree.
     """
     whole = params.global_batch_size
-    micro = params.per_device_batch_size
+    micro = found if params.per_device_batch_size == "auto" else params.per_device_batch_size
     windows = params.gradient_accumulation_steps
     if whole is None:
         micro = micro if micro is not None else DEFAULT_BATCH_SIZE // ((windows or 1) * dp) or 1

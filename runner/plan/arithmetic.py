@@ -27,4 +27,5 @@ def batches(params: TrainingParams, dp: int) -> Batches:
         train_samples=samples,
         steps_per_epoch=per_epoch,
         total_steps=total,
+        is_auto=params.per_device_batch_size == "auto",
     )

@@ -56,7 +56,8 @@ def batch_arithmetic(batches: Mapping[str, Any]) -> str:
     """'128 = 32 per device x 2 accumulated x 2 workers; 1437 samples, 12 steps an epoch'."""
     workers, accumulation = batches["num_workers"], batches["gradient_accumulation_steps"]
     text = (
-        f"{batches['global_batch_size']} = {batches['per_device_batch_size']} per device "
+        f"{batches['global_batch_size']} = {'at most ' if batches.get('is_auto') else ''}"
+        f"{batches['per_device_batch_size']} per device "
         f"{form.TIMES} {accumulation} accumulated {form.TIMES} {workers} "
         f"worker{'' if workers == 1 else 's'}"
     )

@@ -57,6 +57,9 @@ def translate(
         if in_union:
             deeper = any(other[: len(path)] == path and other != path for other, _ in found)
             chosen = [item for item in items if item["type"] not in _TYPES]
+            if len(chosen) < len(items) or len({item["type"] for item in chosen}) > 1:
+                # That it is none of some words says nothing, where it could have been a number.
+                chosen = [item for item in chosen if item["type"] != "literal_error"]
             # A branch that the value got further into says more than one that it never entered.
             items = chosen or ([] if deeper else [_merged(items)])
         faults += [_fault(item, document, path, model, prefix) for item in items]
@@ -123,8 +126,14 @@ def _annotation_below(annotation: Any, part: str | int) -> Any:
 
 def _merged(items: list[Any]) -> Any:
     """One error for a value that is of none of a union's types."""
-    expected = " or ".join(dict.fromkeys(_EXPECTED[item["type"]] for item in items))
-    return {**items[0], "expected": expected}
+    words = [
+        item["ctx"]["expected"].replace("'", "")
+        if item["type"] == "literal_error"
+        else _EXPECTED[item["type"]]
+        for item in items
+    ]
+    first = next((item for item in items if item["type"] != "literal_error"), items[0])
+    return {**first, "expected": " or ".join(dict.fromkeys(words))}
 
 
 def _fault(

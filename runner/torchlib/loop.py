@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from runner.errors import TaskError
 from runner.model import Metric, Progress
+from runner.torchlib.batch_size import Backward
 from runner.torchlib.batches import derive_seed, epoch_windows
 from runner.torchlib.checkpoint import Checkpoints
 from runner.torchlib.data.dataset import Dataset
@@ -101,6 +102,7 @@ def fit(
         augmentation.check(data)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     losses = _Losses(engine)
+    backward = Backward(engine)
     scaler = engine.precision.scaler
     generators = _generators(engine.device)
     watch = Stopwatch(engine.device)
@@ -159,9 +161,7 @@ def fit(
                 generator.manual_seed(seed_of_step)
             schedule.apply(step)
             count = window.samples * targets_per_sample
-            losses.add(
-                step, engine.backward(window.portions, objective, count, len(data.classes)), count
-            )
+            losses.add(step, backward(window.portions, objective, count, len(data.classes)), count)
             if scaler is not None:
                 scaler.unscale_(optimizer)
                 engine.agree_on_overflow(optimizer)

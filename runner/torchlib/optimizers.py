@@ -1,10 +1,9 @@
 """The optimizers: Adam, AdamW and SGD with PyTorch's fused kernels, Adafactor, and Muon.
 
-These are torch.optim's own classes and state; of the fused ones, two things are taken out of their
-way. Constructing
-or stepping a stock optimizer imports torch._dynamo, which takes about a second and nothing here
-uses; and the stock step collects its lists of tensors anew each time, which on a small model costs
-as much as the update itself.
+These have torch.optim's numbers and state. Of the fused ones two things are taken out of their way:
+constructing or stepping a stock optimizer imports torch._dynamo, which takes about a second and
+nothing here uses; and the stock step collects its lists of tensors anew each time, which on a small
+model costs as much as the update itself.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ class FusedAdam(torch.optim.Adam):
 
     def step(self) -> None:  # type: ignore[override]
         """Updates every parameter that has a gradient."""
-        scale, overflow = _given_by_scaler(self)
+        scale, overflow = _given_by_scaler(self) if hasattr(self, "found_inf") else (None, None)
         if self._gathered is None:
             self._gathered = [self._gather(group) for group in self.param_groups]
         with torch.no_grad():
@@ -119,7 +118,7 @@ class FusedSGD(torch.optim.SGD):
 
     def step(self) -> None:  # type: ignore[override]
         """Updates every parameter that has a gradient."""
-        scale, overflow = _given_by_scaler(self)
+        scale, overflow = _given_by_scaler(self) if hasattr(self, "found_inf") else (None, None)
         if self._gathered is None:
             self._gathered = [self._gather(group) for group in self.param_groups]
         with torch.no_grad():

@@ -126,7 +126,6 @@ def test_a_live_teacher_sees_the_augmented_samples(tmp_path: Path) -> None:
     plain, _ = run(tmp_path / "plain", "distill", teacher=str(teacher))
     changed, _ = run(tmp_path / "changed", "distill", teacher=str(teacher), augment={"crop": 1})
     assert plain["train/loss"] != changed["train/loss"]
-    assert changed["test/accuracy"] > 0.5
 
 
 def test_a_model_without_blocks_has_nothing_to_recompute(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from refusing import TASK, refused
 
+from runner.errors import SpecError
 from runner.model import Accelerator, Resources
 from runner.spec import load
 
@@ -255,3 +256,32 @@ def test_of_what_disagrees_the_overridden_is_shown() -> None:
         "--set:1:1: a: global_batch_size 63 is not divisible by 4 workers; the nearest that is: "
         "60 or 64"
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("abc", "a whole number or auto"), ("-3", "at least 1"), ("2.5", "a whole number")],
+)
+def test_a_number_or_a_word(value: str, expected: str) -> None:
+    text = (
+        "name: a\ntasks:\n  m:\n    kind: train\n    model: {name: mlp}\n    data: {name: digits}\n"
+        f"    max_epochs: 1\n    per_device_batch_size: {value}\n"
+    )
+    with pytest.raises(SpecError) as caught:
+        load(text.encode(), file="job.yaml", environment={})
+    (fault,) = caught.value.faults
+    assert (fault.line, fault.column) == (8, 28)
+    assert f"expected {expected}" in fault.message
+
+
+@pytest.mark.parametrize(
+    "more", ["gradient_accumulation_steps: 2", "parallelism: {pp: 2}"], ids=["steps", "stages"]
+)
+def test_auto_finds_the_batch_alone(more: str) -> None:
+    text = (
+        "name: a\ntasks:\n  m:\n    kind: train\n    model: {name: mlp}\n    data: {name: digits}\n"
+        f"    max_epochs: 1\n    per_device_batch_size: auto\n    {more}\n"
+        "    resources: {num_workers: 2}\n"
+    )
+    with pytest.raises(SpecError, match="per_device_batch_size auto"):
+        load(text.encode(), file="job.yaml", environment={})

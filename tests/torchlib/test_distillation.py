@@ -14,6 +14,7 @@ from training import make_model, series, train, weights
 from runner.errors import TaskError
 from runner.torchlib import distillation
 from runner.torchlib.artifact import LoadedModel
+from runner.torchlib.augmentation import Augmentation
 from runner.torchlib.data import Dataset
 from runner.torchlib.data.dataset import origin_of
 from runner.torchlib.distillation import Distillation, make_objective, teacher_logits
@@ -162,6 +163,25 @@ def test_the_teacher_runs_once_over_each_sample(digits: Dataset) -> None:
     logits = teacher_logits(Counting().train(), digits.train_inputs, device="cpu")
     assert sum(seen) == 1437
     assert torch.equal(logits, digits.train_inputs.flatten(1)[:, :10])
+
+
+def test_a_live_teacher_sees_what_the_student_sees(digits: Dataset) -> None:
+    teacher, student = (make_model(digits, hidden=[8]) for _ in range(2))
+    seen: dict[nn.Module, list[Tensor]] = {teacher: [], student: []}
+    for model in seen:
+        model.register_forward_pre_hook(lambda model, given: seen[model].append(given[0]))
+    objective = make_objective(
+        as_loaded(teacher, digits), digits, temperature=2.0, alpha=0.5, cache="never"
+    )
+    augmentation = Augmentation(crop=2, cutout=3)
+    train(student, digits, max_steps=3, objective=objective, augmentation=augmentation)
+    # The student is also evaluated.
+    pairs = list(zip(seen[teacher], seen[student][:3], strict=True))
+    assert len(pairs) == 3
+    assert all(torch.equal(one, other) for one, other in pairs)
+    assert not torch.isin(
+        pairs[0][0].flatten(1).sum(1), digits.train_inputs.flatten(1).sum(1)
+    ).all()
 
 
 def test_teacher_of_other_data(digits: Dataset, text: Dataset) -> None:

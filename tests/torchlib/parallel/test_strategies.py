@@ -17,7 +17,7 @@ from cases import Case, Trained, furthest, train
 from safetensors.torch import load_file
 
 HERE = Path(__file__).parent
-GANG_LIMIT_S = 300
+GANG_LIMIT_S = 500
 
 DDP2: dict[str, Any] = {"strategy": "ddp", "dp_replicate": 2}
 FSDP2: dict[str, Any] = {"strategy": "fsdp", "dp_shard": 2}
@@ -223,6 +223,26 @@ def check(case: Case, gang: dict[str, Any]) -> None:
         assert ours["scores"] == pytest.approx(theirs.scores, abs=1e-5)
     assert ours["other"] == theirs.other
     assert ours["losses"][-1] < ours["losses"][0]
+
+
+COMPILED = [
+    Case(name="fsdp-compiled", model="vit", widths=FSDP2, compile=True, ema=0.9),
+    Case(name="fsdp-recompiled", model="vit", widths=FSDP2, compile=True, recompute=True),
+    Case(name="ddp-compiled", model="vit", widths=DDP2, micro=8, compile=True),
+    Case(name="ddp-compiled-whole", widths=DDP2, compile=True),
+    Case(name="tp-compiled", model="vit", widths={"tp": 2}, compile=True),
+    Case(name="pp-compiled", model="vit", widths={"pp": 2}, micro=8, compile=True),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_ranks_compiled_train_as_one_process_that_is_not(tmp_path: Path) -> None:
+    gang = run_gang(COMPILED, 2, tmp_path)
+    for case in COMPILED:
+        loss, _, ours, theirs = compare(replace(case, compile=False, recompute=False), gang)
+        assert loss < 1e-4, case.name
+        assert ours["scores"] == pytest.approx(theirs.scores, abs=1e-3), case.name
 
 
 @pytest.mark.parametrize("case", STOPPING, ids=lambda case: case.name)
