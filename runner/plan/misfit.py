@@ -41,7 +41,7 @@ def explained(nodes: tuple[Node, ...], asked: Resources, lie: Layout) -> list[st
     for accelerator in asked.accelerators:
         ask, devices = of_bundle(asked, accelerator, lie.size)
         missing = {node.name: lacks(node, ask, devices) for node in nodes}
-        beside = f" for {lie.size} workers" if lie.size > 1 else ""
+        beside = f" for {lie.size} workers" if lie.size > 1 and lie.count > 1 else ""
         for node in nodes:
             for lack in missing[node.name]:
                 most = max(_has(each, lack, accelerator) for each in nodes)

@@ -92,7 +92,7 @@ class ResourcesSpec(Parameters):
         None,
         description="devices, such as gpu:1, H100:8, TPU-V5E:8 or npu:1; a list is "
         "alternatives in order, where cpu may come last. Of each worker where num_workers is "
-        "given; else a task that trains gets a worker for each GPU",
+        "given; else a task that trains gets a worker for each GPU, all on one node",
     )
     num_workers: Workers | WorkersSpec | None = Field(
         None,
@@ -113,6 +113,7 @@ class ResourcesSpec(Parameters):
         most = asked.max if isinstance(asked, WorkersSpec) else asked
         if is_gang and most is None:
             most = max(gpus_of(choice) for choice in choices) * (nodes or 1)
+            nodes = nodes or (1 if most > 1 else None)  # H100:8 means those of one machine
             choices = tuple(
                 replace(choice, count=1.0) if choice and gpus_of(choice) > 1 else choice
                 for choice in choices

@@ -59,9 +59,9 @@ def test_nodes_shows_what_each_declares(beside: Command, imitated: Imitated) -> 
     [
         ("{cpus: 1}", ["plain"], "cpu", "keeps off nodes with accelerators"),
         ("{accelerators: [gpu:1, cpu]}", ["with-gpus"], "cuda", "gpu:1 fits with-gpus"),
-        ("{accelerators: L4:2}", ["with-gpus"], "cuda", "L4:2"),
+        ("{accelerators: L4:2}", ["with-gpus"], "cuda", "2 workers of L4:1"),
         ("{accelerators: [H100:1, cpu]}", ["plain"], "cpu", "H100:1 fits nowhere"),
-        ("{accelerators: [gpu:3, gpu:2]}", ["with-gpus"], "cuda", "gpu:3 fits nowhere"),
+        ("{accelerators: [A100:1, gpu:1]}", ["with-gpus"], "cuda", "A100:1 fits nowhere"),
         ("{memory: 2.5GB}", ["with-gpus", "with-tpus"], "cpu", "any of 2 nodes"),
         ("{memory: 3.5GB}", ["with-tpus"], "cpu", "fits with-tpus"),
     ],
@@ -79,10 +79,10 @@ def test_a_task_is_planned_where_it_fits_and_told_why(
 @pytest.mark.parametrize(
     ("resources", "lacks", "nearest"),
     [
-        ("{accelerators: gpu:8}", "asks for gpu:8, {} has {}; the largest offers 2", "gpu:2"),
+        ("{accelerators: gpu:8}", "asks for gpu:8, {} has {}; the largest offers 2", "num_workers: 2"),
         ("{accelerators: A100:1}", "asks for A100:1, {} has 0", "L4:1"),
         ("{cpus: 64}", "asks for cpus:64, {} has 2; the largest offers 2", "cpus: 2"),
-        ("{memory: 64GB}", "asks for memory:64GB, {} has {}GB; the largest offers 4GB", "4000MB"),
+        ("{memory: 64GB}", "asks for memory:64GB, {} has {}GB; the largest offers 4GB", "4GB"),
     ],
 )
 def test_what_fits_nowhere_is_exit_3_with_every_node_and_the_nearest(

@@ -77,7 +77,11 @@ PLANNED = st.builds(
     PlannedTask,
     task=TASKS,
     placement=PLACEMENTS,
-    batches=st.none() | st.builds(Batches, **dict.fromkeys(Batches.__dataclass_fields__, COUNT)),
+    batches=st.none()
+    | st.builds(
+        Batches,
+        **{**dict.fromkeys(Batches.__dataclass_fields__, COUNT), "is_auto": st.booleans()},
+    ),
     wave=COUNT,
     parallelism=TEXT,
 )

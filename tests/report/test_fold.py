@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from digits_run import NODE, START_S, STUDENT, record
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from runner.model import Record
@@ -145,6 +145,8 @@ EVENTS = (
 )
 
 
+# How long it takes to think of records says nothing of the fold.
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     some.lists(
         some.builds(

@@ -105,7 +105,7 @@ def test_two_ranks_train_one_model(warm: Command, spec: Write) -> None:
     assert folder is not None and "finished" in (folder / "log-1.txt").read_text()
     first, second = (pid_of(folder / name) for name in ("log.txt", "log-1.txt"))
     assert first != second
-    wait_for(lambda: is_gone(first) and is_gone(second), timeout_s=10)
+    wait_for(lambda: is_gone(first) and is_gone(second), timeout_s=30)
     run = next((warm.folder / "runs").iterdir())
     run.rename(warm.folder / "two")
     assert warm("submit", two, "--set", "tasks.model.resources.num_workers=1").code == 0

@@ -42,7 +42,10 @@ def gpus(*names: str | None) -> tuple[Accelerator | None, ...]:
             "{accelerators: H100:1, num_workers: 8}",
             {"num_workers": 8, "accelerators": gpus("H100")},
         ),
-        ("{accelerators: H100:8}", {"num_workers": 8, "accelerators": gpus("H100")}),
+        (
+            "{accelerators: H100:8}",
+            {"num_workers": 8, "num_nodes": 1, "accelerators": gpus("H100")},
+        ),
         (
             "{accelerators: [H100:8, A100:8, cpu], num_nodes: 2}",
             {"num_workers": 16, "num_nodes": 2, "accelerators": gpus("H100", "A100", None)},
@@ -93,7 +96,9 @@ def test_workers_that_do_the_same_side_by_side_are_a_gang_as_well() -> None:
         return text.replace("RESOURCES", resources)
 
     job = load(of("{accelerators: H100:8}").encode(), file="job.yaml", environment={})
-    assert job.tasks[0].resources == Resources(num_workers=8, accelerators=gpus("H100"))
+    assert job.tasks[0].resources == Resources(
+        num_workers=8, num_nodes=1, accelerators=gpus("H100")
+    )
     assert refused(of("{num_workers: {min: 1, max: 8}}")) == []
     assert refused(of("{num_workers: 3, num_nodes: 2}")) == [
         "3:32: a: num_workers 3 is not divisible by num_nodes 2; the nearest that is: 2 or 4"
