@@ -120,9 +120,7 @@ def _cut(portions: list[Portion], parts: int) -> list[Portion]:
     return [
         Portion(columns, len(columns[0]))
         for portion in portions
-        for columns in zip(
-            *(column.tensor_split(parts) for column in portion.columns), strict=True
-        )
+        for columns in zip(*(column.tensor_split(parts) for column in portion.columns), strict=True)
         if len(columns[0])
     ]
 

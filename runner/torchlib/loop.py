@@ -105,6 +105,7 @@ def fit(
     backward = Backward(engine)
     scaler = engine.precision.scaler
     generators = _generators(engine.device)
+    first_seed = derive_seed(seed, "model", engine.share.index) >> 1
     watch = Stopwatch(engine.device)
     step = timed_samples = timed_steps = 0
     is_first = True
@@ -156,9 +157,8 @@ def fit(
         ):
             # For dropout: the randomness of a step depends on nothing that ran before it, so that a
             # resumed run draws what the whole one would have.
-            seed_of_step = derive_seed(seed, "model", step, engine.share.index)
             for generator in generators:
-                generator.manual_seed(seed_of_step)
+                generator.manual_seed(first_seed + step)
             schedule.apply(step)
             count = window.samples * targets_per_sample
             losses.add(step, backward(window.portions, objective, count, len(data.classes)), count)

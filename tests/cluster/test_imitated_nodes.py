@@ -79,7 +79,11 @@ def test_a_task_is_planned_where_it_fits_and_told_why(
 @pytest.mark.parametrize(
     ("resources", "lacks", "nearest"),
     [
-        ("{accelerators: gpu:8}", "asks for gpu:8, {} has {}; the largest offers 2", "num_workers: 2"),
+        (
+            "{accelerators: gpu:8}",
+            "asks for gpu:8, {} has {}; the largest offers 2",
+            "num_workers: 2",
+        ),
         ("{accelerators: A100:1}", "asks for A100:1, {} has 0", "L4:1"),
         ("{cpus: 64}", "asks for cpus:64, {} has 2; the largest offers 2", "cpus: 2"),
         ("{memory: 64GB}", "asks for memory:64GB, {} has {}GB; the largest offers 4GB", "4GB"),

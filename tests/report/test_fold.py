@@ -190,8 +190,6 @@ def test_a_resumed_attempt_has_the_series_of_the_one_it_took_up() -> None:
             metrics(3, ["checkpoint/resumed_at_step", None, 15.0], ["train/loss", 20, 0.5]),
         ]
     )
-    assert state.tasks["a"].series() == {
-        "train/loss": [(5, 0.9), (10, 0.8), (15, 0.6), (20, 0.5)]
-    }
+    assert state.tasks["a"].series() == {"train/loss": [(5, 0.9), (10, 0.8), (15, 0.6), (20, 0.5)]}
     anew = fold([metrics(1, ["train/loss", 5, 0.9]), metrics(2, ["train/loss", 3, 0.4])])
     assert anew.tasks["a"].series() == {"train/loss": [(3, 0.4)]}
