@@ -21,16 +21,13 @@ def command(run: str, storage: Path) -> None:
 
     A beginning of its name will do, if only one run that begins so is running.
     """
-    from runner.runs.finding import driver_alive, find
+    from runner.runs.finding import driver_alive, ended_as, find
 
     folder = find(run, storage, running=True)
 
     def status() -> str | None:
         records = folder.records()
-        ended = [r.data["status"] for r in records if r.event == "run_ended"]
-        if ended:
-            return str(ended[-1])
-        return None if driver_alive(folder, records) else "lost"
+        return ended_as(records) or (None if driver_alive(folder, records) else "lost")
 
     before = status()
     if before is not None:

@@ -101,8 +101,17 @@ def _likeness(name: str, run: str) -> float:
 
 def is_running(folder: RunFolder, records: Sequence[Record]) -> bool:
     """Whether the run has not ended, and somebody drives it."""
-    ended = any(record.event == "run_ended" for record in records)
-    return not ended and driver_alive(folder, records)
+    return ended_as(records) is None and driver_alive(folder, records)
+
+
+def ended_as(records: Sequence[Record]) -> str | None:
+    """The status with which the run ended; None if it has not, or goes on since."""
+    for record in reversed(records):
+        if record.event == "run_started":
+            return None
+        if record.event == "run_ended":
+            return str(record.data["status"])
+    return None
 
 
 def driver_alive(folder: RunFolder, records: Sequence[Record]) -> bool:

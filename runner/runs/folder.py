@@ -11,6 +11,7 @@ between the driver and whoever watches.
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +50,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         self.run = self.path.name
+        self._claim: int | None = None
 
     @classmethod
     def create(cls, storage: Path, run: str, plan: Plan) -> RunFolder:
@@ -66,13 +68,30 @@ class RunFolder:
         return folder
 
     def reopen(self, plan: Plan) -> None:
-        """Ready for a run that goes on, by ``plan``. Raises RecordsError."""
+        """Ready for a run that goes on, by ``plan``, until ``release``.
+
+        Raises RecordsError where it can't be written, and UsageError if somebody else has it.
+        """
+        with _writing(self.path / RECORDS):
+            claim = os.open(self.path / RECORDS, os.O_RDWR)
+        try:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(claim)
+            raise UsageError(f"{self.run} is being resumed already") from None
+        self._claim = claim
         self.write(PLAN, to_json(plan))
         with _writing(self.path / RECORDS):
             whole = self._read(RECORDS)
             # What a driver that was killed left of a line would become part of the next.
             os.truncate(self.path / RECORDS, whole.rfind(b"\n") + 1)
             (self.path / CANCEL).unlink(missing_ok=True)
+
+    def release(self) -> None:
+        """Others may have what ``reopen`` took."""
+        if self._claim is not None:
+            os.close(self._claim)
+            self._claim = None
 
     def write(self, name: str, text: str) -> Path:
         """Write a file whole: to a temporary name, then renamed."""
@@ -135,6 +154,10 @@ class RunFolder:
             return (self.path / name).read_bytes()
         except OSError as error:
             raise RecordsError(f"{self.path / name} can't be read: {error.strerror}") from None
+
+    def recorded_bytes(self) -> int:
+        """The length of its records."""
+        return (self.path / RECORDS).stat().st_size
 
     def request_cancel(self) -> None:
         """Ask the run's driver to cancel it; it looks a few times a second."""

@@ -36,8 +36,9 @@ def hand_over(
             ) from None
         connection.sendall(request_to_json(request))
         answers = connection.makefile("rb")
-        folder = folder_of(read_answer(answers.readline()))
-        following = _Following(folder, begin(folder))
+        answer = read_answer(answers.readline())
+        folder = folder_of(answer)
+        following = _Following(folder, begin(folder), int(answer["recorded"]))
         with selectors.DefaultSelector() as selector:
             selector.register(connection, selectors.EVENT_READ)
             asked = False
@@ -58,13 +59,13 @@ def hand_over(
 
 
 class _Following:
-    """Passes a run's records on as its driver writes them."""
+    """Passes a run's records on as its driver writes them, from ``offset`` on."""
 
-    def __init__(self, folder: RunFolder, observe: Callable[[Record], None]) -> None:
+    def __init__(self, folder: RunFolder, observe: Callable[[Record], None], offset: int) -> None:
         self.folder = folder
         self.file = folder.path / RECORDS
         self.observe = observe
-        self.offset = 0
+        self.offset = offset
 
     def look(self) -> None:
         """Pass on the whole lines that have come since the last look.

@@ -62,8 +62,9 @@ def secrets_of(job: Job, environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def accepted(folder: RunFolder) -> bytes:
-    """The answer that the run's folder is laid out."""
-    return json.dumps({"folder": str(folder.path)}).encode() + b"\n"
+    """The answer that the run's folder is laid out, and how much is in its records already."""
+    answer = {"folder": str(folder.path), "recorded": str(folder.recorded_bytes())}
+    return json.dumps(answer).encode() + b"\n"
 
 
 def refused(error: RunnerError) -> bytes:

@@ -184,6 +184,7 @@ def carry_out(
             warming.join()
         if opened.folder.is_there():
             write_reports(opened.folder)
+        opened.folder.release()
 
 
 def _about(seen: Inventory) -> dict[str, Any]:

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from runner.errors import UsageError
 from runner.model import Record
+from runner.runs.finding import ended_as
 from runner.runs.folder import RunFolder
 from runner.runs.schedule import Before, Schedule, Start
 from tests.conftest import Command, wait_for
@@ -106,3 +108,41 @@ def test_a_run_that_is_going_can_not_be_resumed(warm: Command, spec: Write) -> N
 
 def test_no_such_run(warm: Command) -> None:
     assert warm("resume", "nothing").code == 5
+
+
+def test_only_one_can_resume_a_run(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "run", plan({"a": ()}))
+    folder.reopen(folder.plan())
+    other = RunFolder(folder.path)
+    with pytest.raises(UsageError, match="is being resumed already"):
+        other.reopen(folder.plan())
+    folder.release()
+    other.reopen(folder.plan())
+    other.release()
+
+
+def test_a_run_that_goes_on_has_not_ended() -> None:
+    def record(event: str, **data: Any) -> Record:
+        return Record(at_s=1.0, event=event, data=data)
+
+    first = [record("run_started"), record("run_ended", status="cancelled")]
+    assert ended_as([]) is None
+    assert ended_as(first[:1]) is None
+    assert ended_as(first) == "cancelled"
+    assert ended_as([*first, record("run_started"), record("heartbeat")]) is None
+
+
+def test_a_resumed_run_can_be_cancelled(warm: Command, spec: Write) -> None:
+    with warm.start("submit", spec(CHAIN.replace("6000", "600000"))) as process:
+        wait_for(lambda: checkpoints(warm))
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    with warm.start("resume") as process:
+        wait_for(lambda: list((warm.folder / "runs").glob("*/second/2/checkpoints/step-*")))
+        refused = warm("resume")
+        assert refused.code == 2 and "is still running" in refused.err
+        cancelled = warm("cancel", "latest")
+        assert cancelled.code == 0, cancelled.err
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "cancelled" not in err.split("starting")[0]  # of the first time: nothing is told again
