@@ -44,9 +44,11 @@ class Interrupts:
         """Mark the run and end the process; another one ends what its cluster leaves."""
         try:
             if self._run is not None:
+                from runner.runs.finding import ended_as
+
                 folder, _ = self._run
                 folder.request_cancel()  # where another process drives the run
-                if all(record.event != "run_ended" for record in folder.records()):
+                if ended_as(folder.records()) is None:
                     data = {"status": "cancelled"}
                     folder.append(Record(at_s=time.time(), event="run_ended", data=data))
         finally:

@@ -79,11 +79,9 @@ def _silence(folder: RunFolder, names: list[str], task: str | None) -> str:
 
 
 def _over(folder: RunFolder) -> bool:
-    from runner.runs.finding import driver_alive
+    from runner.runs.finding import is_running
 
-    records = folder.records()
-    ended = any(record.event == "run_ended" for record in records)
-    return ended or not driver_alive(folder, records)
+    return not is_running(folder, folder.records())
 
 
 class _Shown:

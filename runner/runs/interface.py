@@ -13,7 +13,7 @@ from typing import Any
 from runner.errors import UsageError
 from runner.report.summary import document
 from runner.runs import finding
-from runner.runs.finding import driver_alive, storage_at
+from runner.runs.finding import is_running, storage_at
 from runner.runs.folder import RunFolder
 from runner.runs.reporting import report_of
 from runner.runs.request import (
@@ -156,9 +156,7 @@ class Run:
                 return False
             self._hear_out(self._process)
             self._process = None
-        records = self._folder.records()
-        ended = any(record.event == "run_ended" for record in records)
-        return ended or not driver_alive(self._folder, records)
+        return not is_running(self._folder, self._folder.records())
 
     def _hear_out(self, process: subprocess.Popen[bytes]) -> None:
         """Raises what the process that has ended said of itself; killed, it said nothing."""
