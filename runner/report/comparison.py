@@ -90,7 +90,16 @@ def _more(before: float, after: float) -> str:
     return form.change(after / before if before else None, "more", "less")
 
 
+SAMPLES = "data/test_samples"
+
 MEASURES = (
+    # Only where it differs: scores on other data don't compare.
+    Measure(
+        metric=SAMPLES,
+        label="held-out samples",
+        shown=form.plain,
+        compared=lambda before, after: "",
+    ),
     Measure(
         metric="test/accuracy",
         label=ACCURACY,
@@ -143,6 +152,7 @@ def compare(report: Report) -> Comparison:
         measure
         for measure in MEASURES
         if any(_names(task) & {measure.metric, BASELINE + measure.metric} for task in tasks)
+        and (measure.metric != SAMPLES or len({task.metrics.get(SAMPLES) for task in tasks}) > 1)
     ]
     compared = [task for task in tasks if any(name.startswith(BASELINE) for name in _names(task))]
     remeasured = {origin(report, task) for task in compared}

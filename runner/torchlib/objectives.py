@@ -64,5 +64,7 @@ def check_logits(logits: Tensor, targets: Tensor, classes: int) -> None:
         )
         raise TaskError(
             f"the model gave {got} for a batch whose logits must have shape {expected}",
-            hint="its last layer must have one output a class",
+            hint="its last layer must have one output a class"
+            if isinstance(logits, Tensor)
+            else "return the logits alone from its forward",
         )

@@ -56,6 +56,20 @@ def test_tasks_without_a_baseline_are_columns_and_no_more(plan_document: Plan) -
     assert {column.role for column in table.columns} == {"model"}
 
 
+def test_scores_on_other_data_are_told_apart(plan_document: Plan) -> None:
+    def table(rows: float) -> list[tuple[str, ...]]:
+        measured = {
+            "teacher": {**TEACHER, "data/test_samples": 360.0},
+            "student": {**TEACHER, "data/test_samples": rows},
+        }
+        found = compare(finished(plan_document, measured))
+        return [(label, *(column.cells[row] for column in found.columns))
+                for row, label in enumerate(found.labels)]  # fmt: skip
+
+    assert table(700.0)[0] == ("held-out samples", "360", "700")
+    assert table(360.0)[0][0] == "test accuracy"
+
+
 def test_a_task_that_measured_no_model_has_no_column(plan_document: Plan) -> None:
     table = compare(finished(plan_document, {"teacher": TEACHER, "student": {"rows": 3.0}}))
     assert [column.heading for column in table.columns] == ["teacher"]

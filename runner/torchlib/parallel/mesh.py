@@ -49,9 +49,13 @@ class MeshEngine:
         self.precision = precision
         self.device = device
         replica, shard = (mesh.get_local_rank(name) for name in ("dp_replicate", "dp_shard"))
+        self.mesh = mesh
         self.share = Share(replica * widths.dp_shard + shard, widths.dp)
         precision.cast(model)
         self.layout = place(model, device)
+        if widths.strategy == "fsdp" and self.layout is not torch.contiguous_format:
+            self.layout = torch.contiguous_format  # FSDP shards no other (torch 2.13)
+            model.to(memory_format=self.layout)  # type: ignore[call-overload]
         self.run = self._divide(model, mesh, tp_plan, fsdp_options)
         self._is_checked = False
 
@@ -139,8 +143,21 @@ class MeshEngine:
         dist.all_reduce(summed)
         return summed / self.widths.tp
 
+    def share_buffers(self) -> None:
+        """Gives every rank the buffers of the first: of a model that is kept, its are kept.
+
+        Each rank's batch norm has seen other samples. Its running statistics play no part in
+        training, but in every score, and in a checkpoint.
+        """
+        for dimension in ("tp", "dp_shard", "dp_replicate"):
+            if self.mesh[dimension].size() > 1:
+                group = self.mesh[dimension].get_group()
+                for buffer in self.run.buffers():
+                    dist.broadcast(buffer, group=group, group_src=0)
+
     def score(self, data: Dataset) -> Score:
         """Every rank scores its share of the held-out data."""
+        self.share_buffers()
         self.model.eval()
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         with torch.no_grad():
@@ -182,6 +199,7 @@ class MeshEngine:
 
     def local_state(self) -> dict[str, Any]:
         """What this rank holds of the model's state, under the whole model's names."""
+        self.share_buffers()
         return self.model.state_dict()
 
 

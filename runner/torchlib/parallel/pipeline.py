@@ -177,6 +177,7 @@ class PipelineEngine(MeshEngine):
 
     def score(self, data: Dataset) -> Score:
         """The held-out data run through the stages, each data-parallel rank's share."""
+        self.share_buffers()
         self.model.eval()
         mine = self.cut.rows * self.cut.microbatches
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
@@ -200,6 +201,7 @@ class PipelineEngine(MeshEngine):
 
     def local_state(self) -> dict[str, Any]:
         """The state of this rank's stages, under the whole model's names."""
+        self.share_buffers()
         return {
             name: value
             for name, value in self.model.state_dict().items()

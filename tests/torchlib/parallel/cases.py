@@ -76,6 +76,7 @@ OTHER = (
 
 MODELS: dict[str, dict[str, Any]] = {
     "mlp": {"hidden": [32, 24, 16]},
+    "convnet": {"channels": [4, 8], "hidden": 0},
     "vit": {"dim": 16, "depth": 4, "heads": 4, "patch": 4},
     "gpt": {"dim": 16, "depth": 4, "heads": 4, "tied": False},
 }

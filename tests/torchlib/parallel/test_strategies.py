@@ -111,6 +111,23 @@ STOPPED = [
         augment={"flip": True, "cutout": 2},
         checkpoints="fsdp-all",
     ),
+    # Its batch norm's statistics are those of the first rank, however few steps follow.
+    Case(
+        name="ddp-norms-resumed",
+        model="convnet",
+        widths=DDP2,
+        micro=8,
+        checkpoints="norms",
+        steps=10,
+    ),
+    Case(
+        name="fsdp-norms-resumed",
+        model="convnet",
+        widths=FSDP2,
+        micro=8,
+        checkpoints="fnorms",
+        steps=10,
+    ),
 ]
 
 FOUR = [
@@ -269,7 +286,7 @@ def test_a_resumed_gang_ends_with_the_same_bits(case: Case, gangs: Any) -> None:
     assert furthest(*states) == 0.0
 
 
-@pytest.mark.parametrize("case", STOPPED[::2], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", STOPPED[:5:2], ids=lambda case: case.name)
 def test_one_process_goes_on_where_two_ranks_stopped(
     case: Case, gangs: Any, tmp_path: Path
 ) -> None:
