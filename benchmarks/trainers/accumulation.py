@@ -146,7 +146,7 @@ def compare(train: Callable[[nn.Module, Dataset], Watched], dataset: Dataset) ->
     followed = (before.double() - after.double()) / LEARNING_RATE
     exact = exact_gradient(model, before, dataset)
     error = ((followed - exact).norm() / exact.norm()).item()
-    return f"{(followed.norm() / exact.norm()).item():.3f} | {error:.1g}"
+    return f"{(followed.norm() / exact.norm()).item():.3f} | {error:.2g}"
 
 
 def main() -> None:

@@ -67,7 +67,8 @@ def asks(asked: Resources) -> str:
     least, most = asked.min_workers, asked.num_workers
     workers = f"{least} to {most}" if least is not None else f"{most}"
     words = of_worker(asked, asked.accelerators)
-    over = "" if asked.num_nodes is None else f" over {asked.num_nodes} nodes"
+    nodes = asked.num_nodes
+    over = "" if nodes is None else " on one node" if nodes == 1 else f" over {nodes} nodes"
     return f"{workers} workers of {words}{over}" if most > 1 or over else words
 
 

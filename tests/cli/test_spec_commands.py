@@ -197,9 +197,11 @@ def test_what_never_fits_ends_with_3_and_says_why(
     )
     code, out, err = call(*arguments)
     assert (code, out) == (3, "")
-    assert "task 'a' asks for 8 workers of H100:1, cpus:1, which nothing here can hold" in err
-    assert "asks for H100:1, node type gpu-l4 has 0 (but L4:1); the largest offers 0" in err
-    assert "nearest: num_workers: 4, accelerators: L4:1, cpus: 1 would fit gpu-l4" in err
+    assert "task 'a' asks for 8 workers of H100:1, cpus:1 on one node, which nothing" in err
+    assert "asks for H100:8, node type gpu-l4 has 0 (but L4:1); the largest offers 0" in err
+    assert (
+        "nearest: num_workers: 1, num_nodes: 1, accelerators: L4:1, cpus: 1 would fit gpu-l4" in err
+    )
 
 
 def test_sizes_and_times_of_a_plan_are_for_people(
