@@ -21,7 +21,8 @@ from runner.torchlib.layout import arrange, place
 from runner.torchlib.objectives import rows
 from runner.torchlib.precision import Precision, in_full
 
-_EVALUATION_BATCH = 256
+# Of a language model, every position has a logit for each byte: fewer sequences at once.
+_EVALUATION_BATCH, _EVALUATION_TARGETS = 256, 4096
 _THROUGHPUT_BATCH = 64
 _WARM_UP_CALLS = 10
 _LATENCY_CALLS = 200
@@ -75,8 +76,8 @@ def score(
     correct = torch.zeros((), dtype=torch.int64, device=device)
     with torch.inference_mode():
         for inputs, targets in zip(
-            torch.split(data.test_inputs, _EVALUATION_BATCH),
-            torch.split(data.test_targets, _EVALUATION_BATCH),
+            torch.split(data.test_inputs, evaluation_batch(data)),
+            torch.split(data.test_targets, evaluation_batch(data)),
             strict=True,
         ):
             with precision.autocast():
@@ -88,6 +89,11 @@ def score(
     model.train(was_training)
     count = data.test_targets.numel()
     return Score(loss=loss.item() / count, accuracy=correct.item() / count)
+
+
+def evaluation_batch(data: Dataset) -> int:
+    """How many held-out samples are scored at once."""
+    return max(1, min(_EVALUATION_BATCH, _EVALUATION_TARGETS // data.test_targets[0].numel()))
 
 
 def benchmark(model: nn.Module, inputs: Tensor, *, threads: int, device: str) -> Speed:

@@ -19,12 +19,10 @@ from runner.model import Widths
 from runner.torchlib.batches import Portion, Share
 from runner.torchlib.data.dataset import Dataset
 from runner.torchlib.layout import arrange, local, place
-from runner.torchlib.measure import Score
+from runner.torchlib.measure import Score, evaluation_batch
 from runner.torchlib.objectives import Objective, check_logits, rows
 from runner.torchlib.parallel import ddp, fsdp, tp
 from runner.torchlib.precision import Precision, in_full
-
-_EVALUATION_BATCH = 256
 
 
 class MeshEngine:
@@ -171,7 +169,7 @@ class MeshEngine:
         return Score(loss=loss / count, accuracy=round(correct) / count)
 
     def _held_out(self, data: Dataset) -> Iterator[tuple[Tensor, Tensor, int]]:
-        at_once = _EVALUATION_BATCH * self.share.count
+        at_once = evaluation_batch(data) * self.share.count
         for inputs, targets in zip(
             torch.split(data.test_inputs, at_once),
             torch.split(data.test_targets, at_once),
