@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from runner.kinds import Yield
+from runner.kinds.memory import copy_fits
 from runner.kinds.parallelism import resolve_widths
 from runner.kinds.training import DataParams, MeasuredDataParams, TrainingParams, batch_sizes
 from runner.model import Artifact, Context, Metric, Progress
@@ -134,15 +135,18 @@ def _engine(context: Context, params: TrainingParams, model: Model) -> Engine:
     precision = Precision(resolve(params.precision, context.device), context.device)
     if context.world_size == 1:
         return Single(model, precision=precision, device=context.device)
-    from runner.torchlib.parallel.engine import Options, make_engine
-    from runner.torchlib.parallel.world import copy_fits
+    from runner.torchlib.measure import count_parameters
+    from runner.torchlib.parallel.engine import make_engine
+    from runner.torchlib.parallel.options import Options
+    from runner.torchlib.parallel.world import agreed, memory_bytes
 
     chosen = params.parallelism
-    widths = resolve_widths(
-        chosen,
-        context.world_size,
-        copy_fits=copy_fits(model, context.device, context.world_size),
+    fits = copy_fits(
+        count_parameters(model),
+        memory_bytes(context.device, context.world_size),
+        parts=chosen.tp * chosen.pp,
     )
+    widths = resolve_widths(chosen, context.world_size, copy_fits=agreed(bool(fits)))
     whole, micro, _ = batch_sizes(params, widths.dp)
     return make_engine(
         model,
@@ -152,7 +156,7 @@ def _engine(context: Context, params: TrainingParams, model: Model) -> Engine:
         global_batch_size=whole,
         micro_batch_size=micro,
         options=Options(
-            tp_plan=chosen.tp_plan,
+            tp_plan=chosen.tp_plan or {},
             pp_schedule=chosen.pp_schedule,
             pp_split=tuple(chosen.pp_split),
             microbatches=chosen.microbatches,

@@ -22,7 +22,8 @@ from runner.torchlib.loop import fit
 from runner.torchlib.models import build
 from runner.torchlib.objectives import CrossEntropy
 from runner.torchlib.optimizers import make_optimizer
-from runner.torchlib.parallel.engine import Options, make_engine
+from runner.torchlib.parallel.engine import make_engine
+from runner.torchlib.parallel.options import Options
 from runner.torchlib.parallel.world import joined
 from runner.torchlib.peaks import peak_of
 from runner.torchlib.precision import Precision

@@ -9,14 +9,15 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.nn.parallel import DistributedDataParallel
 
 from runner.model import Widths
+from runner.torchlib.parallel.options import Options
 from runner.torchlib.precision import Precision
 
 
-def check(model: nn.Module, widths: Widths) -> None:
+def check(model: nn.Module, widths: Widths, options: Options) -> None:
     """Any model can be copied."""
 
 
-def apply(model: nn.Module, mesh: DeviceMesh, precision: Precision) -> nn.Module:
+def apply(model: nn.Module, mesh: DeviceMesh, precision: Precision, options: Options) -> nn.Module:
     """The model with its gradients averaged over dp_replicate as the backward pass makes them."""
     device = next(model.parameters()).device
     return DistributedDataParallel(

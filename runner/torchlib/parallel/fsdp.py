@@ -6,7 +6,6 @@ With dp_replicate above 1 the shards lie within groups, of which each has a whol
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -23,30 +22,20 @@ from torch.distributed.tensor import DTensor
 
 from runner.model import Widths
 from runner.torchlib.blocks import blocks
+from runner.torchlib.parallel.options import Options
 from runner.torchlib.precision import Precision
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Options:
-    """``reshard`` frees gathered layers after the forward pass; ``offload`` keeps shards on CPU."""
-
-    reshard: bool = True
-    offload: bool = False
-
-
-def check(model: nn.Module, widths: Widths) -> None:
+def check(model: nn.Module, widths: Widths, options: Options) -> None:
     """Any model can be sharded."""
 
 
-def apply(
-    model: nn.Module, mesh: DeviceMesh, precision: Precision, options: Options | None = None
-) -> nn.Module:
+def apply(model: nn.Module, mesh: DeviceMesh, precision: Precision, options: Options) -> nn.Module:
     """The model with every parameter sharded along its first dimension.
 
     What is gathered at once is a block of layers (see ``blocks``), and the rest. Half precision is
     FSDP's own: layers are gathered in it, and gradients reduced in fp32.
     """
-    options = options or Options()
     names = tuple(d for d in ("dp_replicate", "dp_shard") if mesh[d].size() > 1) or ("dp_shard",)
     if names == ("dp_replicate",):
         names = ("dp_replicate", "dp_shard")

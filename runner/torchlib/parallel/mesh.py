@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
@@ -22,7 +22,36 @@ from runner.torchlib.layout import arrange, local, place
 from runner.torchlib.measure import Score, evaluation_batch
 from runner.torchlib.objectives import Objective, check_logits, rows
 from runner.torchlib.parallel import ddp, fsdp, tp
+from runner.torchlib.parallel.options import Options
 from runner.torchlib.precision import Precision, in_full
+
+
+class Strategy(Protocol):
+    """A module of this package that divides a model: one file each."""
+
+    def check(self, model: nn.Module, widths: Widths, options: Options) -> None:
+        """Raises TaskError if the model can't be divided so."""
+
+    def apply(
+        self, model: nn.Module, mesh: DeviceMesh, precision: Precision, options: Options
+    ) -> nn.Module:
+        """The model, divided."""
+
+    def exchange(self, model: nn.Module, *, now: bool) -> AbstractContextManager[object]:
+        """The context of a forward and backward pass, in which gradients travel ``now`` or not."""
+
+    def whole(self, tensor: Tensor) -> Tensor:
+        """A divided tensor put together."""
+
+
+def strategies(widths: Widths) -> list[Strategy]:
+    """What divides a model that has no stages, in the order in which they do."""
+    divided: list[Strategy] = [tp] if widths.tp > 1 else []
+    if widths.strategy == "fsdp":
+        divided.append(fsdp)
+    elif widths.dp > 1:
+        divided.append(ddp)
+    return divided
 
 
 class MeshEngine:
@@ -39,8 +68,7 @@ class MeshEngine:
         mesh: DeviceMesh,
         precision: Precision,
         device: str,
-        tp_plan: Mapping[str, tp.Style],
-        fsdp_options: fsdp.Options,
+        options: Options,
     ) -> None:
         self.model = model
         self.widths = widths
@@ -54,31 +82,27 @@ class MeshEngine:
         if widths.strategy == "fsdp" and self.layout is not torch.contiguous_format:
             self.layout = torch.contiguous_format  # FSDP shards no other (torch 2.13)
             model.to(memory_format=self.layout)  # type: ignore[call-overload]
-        self.run = self._divide(model, mesh, tp_plan, fsdp_options)
+        self.strategies = strategies(widths)
+        self.run = self._divide(model, options)
         self._is_checked = False
 
-    def _divide(
-        self,
-        model: nn.Module,
-        mesh: DeviceMesh,
-        tp_plan: Mapping[str, tp.Style],
-        fsdp_options: fsdp.Options,
-    ) -> nn.Module:
-        if self.widths.tp > 1:
-            model = tp.apply(model, mesh, tp_plan)
-        if self.widths.strategy == "fsdp":
-            return fsdp.apply(model, mesh, self.precision, fsdp_options)
-        if self.widths.dp > 1:
-            return ddp.apply(model, mesh, self.precision)
+    def _divide(self, model: nn.Module, options: Options) -> nn.Module:
+        for strategy in self.strategies:
+            model = strategy.apply(model, self.mesh, self.precision, options)
         return model
 
     def exchange(self, *, now: bool) -> AbstractContextManager[object]:
         """The context of a forward and backward pass, in which gradients travel ``now`` or not."""
-        if self.widths.strategy == "fsdp":
-            return fsdp.exchange(self.run, now=now)
-        if self.widths.dp > 1:
-            return ddp.exchange(self.run, now=now)
-        return ExitStack()
+        contexts = ExitStack()
+        for strategy in self.strategies:
+            contexts.enter_context(strategy.exchange(self.run, now=now))
+        return contexts
+
+    def whole(self, tensor: Tensor) -> Tensor:
+        """A tensor of the model put together, on every rank that holds a part of it."""
+        for strategy in reversed(self.strategies):
+            tensor = strategy.whole(tensor)
+        return tensor.cpu()
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """Those of this rank, some of them shards."""
@@ -190,9 +214,7 @@ class MeshEngine:
 
     def state(self) -> dict[str, Tensor] | None:
         """Put together on every rank, kept by rank 0."""
-        gathered = {
-            name: fsdp.whole(value).cpu() for name, value in self.model.state_dict().items()
-        }
+        gathered = {name: self.whole(value) for name, value in self.model.state_dict().items()}
         return gathered if dist.get_rank() == 0 else None
 
     def local_state(self) -> dict[str, Any]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import DeviceMesh
 
 from runner.errors import TaskError
 from runner.model import Widths
@@ -19,19 +18,17 @@ from runner.torchlib.data.dataset import Dataset
 from runner.torchlib.layout import arrange
 from runner.torchlib.measure import Score
 from runner.torchlib.objectives import Objective, check_logits
-from runner.torchlib.parallel import ddp, fsdp, pp, tp
+from runner.torchlib.parallel import pp, tp
 from runner.torchlib.parallel.mesh import MeshEngine, kept_loss, scored
-from runner.torchlib.precision import Precision
+from runner.torchlib.parallel.options import Options, ScheduleName
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cut:
     """How a window runs through the stages: in ``microbatches`` of ``rows`` samples each."""
 
-    schedule: pp.ScheduleName
     microbatches: int
     rows: int
-    split: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -50,42 +47,17 @@ class PipelineEngine(MeshEngine):
 
     is_padded = True
 
-    def __init__(
-        self,
-        model: nn.Module,
-        *,
-        widths: Widths,
-        mesh: DeviceMesh,
-        precision: Precision,
-        device: str,
-        tp_plan: Mapping[str, tp.Style],
-        fsdp_options: fsdp.Options,
-        cut: Cut,
-    ) -> None:
+    def __init__(self, model: nn.Module, *, cut: Cut, **settings: Any) -> None:
         self.cut = cut
-        super().__init__(
-            model,
-            widths=widths,
-            mesh=mesh,
-            precision=precision,
-            device=device,
-            tp_plan=tp_plan,
-            fsdp_options=fsdp_options,
-        )
+        super().__init__(model, **settings)
 
-    def _divide(
-        self,
-        model: nn.Module,
-        mesh: DeviceMesh,
-        tp_plan: Mapping[str, tp.Style],
-        fsdp_options: fsdp.Options,
-    ) -> nn.Module:
-        widths, schedule = self.widths, self.cut.schedule
+    def _divide(self, model: nn.Module, options: Options) -> nn.Module:
+        widths, schedule = self.widths, options.pp_schedule
         if widths.tp > 1:
-            model = tp.apply(model, mesh, tp_plan)
+            model = tp.apply(model, self.mesh, self.precision, options)
         count = pp.count_stages(widths, schedule)
-        by_stage = pp.cut(model, count, self.cut.split)
-        mine = pp.held(widths, schedule, mesh.get_local_rank("pp"))
+        by_stage = pp.cut(model, count, options.pp_split)
+        mine = pp.held(widths, schedule, self.mesh.get_local_rank("pp"))
         self._is_last = count - 1 in mine
         self._names = [name for index in mine for name, _ in by_stage[index]]
         stages: list[tuple[int, nn.Module]] = []
@@ -93,10 +65,9 @@ class PipelineEngine(MeshEngine):
             stage: nn.Module = pp.Stage(
                 [module for _, module in by_stage[index]], self.precision.autocast
             )
-            if widths.strategy == "fsdp":
-                stage = fsdp.apply(stage, mesh, self.precision, fsdp_options)
-            elif widths.dp > 1:
-                stage = ddp.apply(stage, mesh, self.precision)
+            for strategy in self.strategies:
+                if strategy is not tp:  # which has divided the layers already, under their names
+                    stage = strategy.apply(stage, self.mesh, self.precision, options)
             stages.append((index, stage))
         self._stages = nn.ModuleList(stage for _, stage in stages)
         self._holds_first = 0 in mine
@@ -104,7 +75,7 @@ class PipelineEngine(MeshEngine):
         self._window = _Window(columns=(), kept=[])
         self._schedule: Any = pp.apply(
             stages,
-            mesh=mesh,
+            mesh=self.mesh,
             count=count,
             schedule=schedule,
             microbatches=self.cut.microbatches,
@@ -119,7 +90,11 @@ class PipelineEngine(MeshEngine):
 
     def exchange(self, *, now: bool) -> AbstractContextManager[object]:
         """The schedule's business."""
-        return nullcontext()
+        return pp.exchange(self._stages, now=now)
+
+    def whole(self, tensor: Tensor) -> Tensor:
+        """A tensor of this rank's stages put together."""
+        return pp.whole(super().whole(tensor))
 
     def backward(
         self, portions: list[Portion], objective: Objective, targets_in_window: int, classes: int
@@ -130,16 +105,15 @@ class PipelineEngine(MeshEngine):
         columns = tuple(
             torch.cat(parts) for parts in zip(*(p.columns for p in portions), strict=True)
         )
-        self._run(
-            self._schedule.step,
-            _Window(
-                columns=columns,
-                kept=self._kept([(len(p.columns[0]), p.kept) for p in portions]),
-                objective=objective,
-                factor=self.share.count / targets_in_window,
-                classes=classes,
-            ),
+        window = _Window(
+            columns=columns,
+            kept=self._kept([(len(p.columns[0]), p.kept) for p in portions]),
+            objective=objective,
+            factor=self.share.count / targets_in_window,
+            classes=classes,
         )
+        with self.exchange(now=True):
+            self._run(self._schedule.step, window)
         return list(self._losses.values())
 
     def _kept(self, portions: Sequence[tuple[int, int]]) -> list[int]:
@@ -210,7 +184,7 @@ class PipelineEngine(MeshEngine):
 
     def state(self) -> dict[str, Tensor] | None:
         """Put together within each stage, then sent to rank 0."""
-        stage = {name: fsdp.whole(value).cpu() for name, value in self.local_state().items()}
+        stage = {name: self.whole(value) for name, value in self.local_state().items()}
         is_lead = self.share.index == 0 and dist.get_rank() % self.widths.tp == 0
         is_first = dist.get_rank() == 0
         gathered: list[Any] | None = [None] * dist.get_world_size() if is_first else None
@@ -220,7 +194,7 @@ class PipelineEngine(MeshEngine):
         return {name: value for part in gathered for name, value in part.items()}
 
 
-def check_cut(rows: int, microbatches: int, widths: Widths, schedule: pp.ScheduleName) -> None:
+def check_cut(rows: int, microbatches: int, widths: Widths, schedule: ScheduleName) -> None:
     """Raises TaskError unless the schedule can run so many micro-batches."""
     stages = pp.count_stages(widths, schedule)
     if microbatches < stages and schedule != "gpipe":

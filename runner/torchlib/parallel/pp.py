@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +24,7 @@ from torch.distributed.pipelining import (
 
 from runner.errors import TaskError
 from runner.model import Widths
-
-ScheduleName = Literal["gpipe", "1f1b", "interleaved-1f1b", "zero-bubble"]
+from runner.torchlib.parallel.options import Options, ScheduleName
 
 _SINGLE = {"gpipe": ScheduleGPipe, "1f1b": Schedule1F1B}
 _MULTIPLE = {
@@ -65,13 +64,13 @@ def pieces(model: nn.Module) -> list[tuple[str, nn.Module]]:
     return found
 
 
-def check(
-    model: nn.Module, widths: Widths, schedule: ScheduleName, split: Sequence[str] = ()
-) -> None:
+def check(model: nn.Module, widths: Widths, options: Options) -> None:
     """Raises TaskError unless the model is a sequence that can be cut into as many stages."""
-    if not isinstance(model, nn.Sequential):
+    schedule, split = options.pp_schedule, options.pp_split
+    # A forward of its own may do more than run the parts in order.
+    if not isinstance(model, nn.Sequential) or type(model).forward is not nn.Sequential.forward:
         raise TaskError(
-            f"{type(model).__name__} can't be cut into stages: it is no nn.Sequential",
+            f"{type(model).__name__} can't be cut into stages: it is no plain nn.Sequential",
             hint="return an nn.Sequential of the model's parts from the factory",
         )
     parts = pieces(model)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from fnmatch import fnmatchcase
-from typing import Literal
 
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
@@ -18,13 +16,15 @@ from torch.distributed.tensor.parallel import (
 
 from runner.errors import TaskError
 from runner.model import Widths
+from runner.torchlib.parallel.options import Options
+from runner.torchlib.precision import Precision
 
-Style = Literal["column", "row"]
 _STYLES = {"column": ColwiseParallel, "row": RowwiseParallel}
 
 
-def check(model: nn.Module, widths: Widths, plan: Mapping[str, Style]) -> None:
-    """Raises TaskError unless ``plan`` divides linear layers whose widths ``widths.tp`` divides."""
+def check(model: nn.Module, widths: Widths, options: Options) -> None:
+    """Raises TaskError unless the plan divides linear layers whose widths ``widths.tp`` divides."""
+    plan = options.tp_plan
     if not plan:
         raise TaskError(
             f"nothing says how to divide {type(model).__name__} for tensor parallel",
@@ -62,15 +62,15 @@ def check(model: nn.Module, widths: Widths, plan: Mapping[str, Style]) -> None:
         )
 
 
-def apply(model: nn.Module, mesh: DeviceMesh, plan: Mapping[str, Style]) -> nn.Module:
-    """The model with the layers that ``plan`` names divided over tp.
+def apply(model: nn.Module, mesh: DeviceMesh, precision: Precision, options: Options) -> nn.Module:
+    """The model with the layers that ``options.tp_plan`` names divided over tp.
 
-    ``plan`` maps patterns of module names to ``column`` (outputs are divided) or ``row`` (inputs
+    The plan maps patterns of module names to ``column`` (outputs are divided) or ``row`` (inputs
     are). A column-wise layer followed by a row-wise one costs one sum over the ranks each way.
     """
     styles = {
         name: _STYLES[style]()
-        for pattern, style in plan.items()
+        for pattern, style in options.tp_plan.items()
         for name, _ in model.named_modules()
         if fnmatchcase(name, pattern)
     }

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from torch import nn
 from torch._C._distributed_c10d import Store, TCPStore
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
@@ -102,21 +101,16 @@ def make_mesh(widths: Widths, device: str) -> DeviceMesh:
     )
 
 
-# Of a parameter in training: itself, its gradient and two moments, in fp32.
-_BYTES_PER_PARAMETER = 16
-
-
-def copy_fits(model: nn.Module, device: str, ranks: int) -> bool:
-    """Whether every rank can hold all of ``model`` in training, in half of its device's memory.
-
-    The other half is for activations. On CPUs the ranks are taken to share this machine's memory.
-    Rank 0 decides for all.
-    """
+def memory_bytes(device: str, ranks: int) -> int:
+    """The memory that a rank has: its GPU's, or an even part of this machine's on CPUs."""
     if torch.device(device).type == "cuda":
-        memory = torch.cuda.get_device_properties(device).total_memory
-    else:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // ranks
-    needed = _BYTES_PER_PARAMETER * sum(parameter.numel() for parameter in model.parameters())
-    fits = torch.tensor(int(needed <= memory / 2), device=device)
-    dist.broadcast(fits, src=0)
-    return bool(fits.item())
+        total: int = torch.cuda.get_device_properties(device).total_memory
+        return total
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // ranks
+
+
+def agreed(decision: bool) -> bool:
+    """What rank 0 decides, on every rank: devices need not be alike."""
+    found = [decision]
+    dist.broadcast_object_list(found, src=0)
+    return found[0]

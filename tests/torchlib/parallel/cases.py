@@ -22,7 +22,8 @@ from runner.torchlib.loop import fit
 from runner.torchlib.models import build
 from runner.torchlib.objectives import CrossEntropy
 from runner.torchlib.optimizers import make_optimizer
-from runner.torchlib.parallel.engine import Options, make_engine
+from runner.torchlib.parallel.engine import make_engine
+from runner.torchlib.parallel.options import Options
 from runner.torchlib.precision import Precision
 from runner.torchlib.recomputation import recompute
 from runner.torchlib.schedules import make_schedule
