@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from runner.model import CAVEAT
 from runner.report import format as form
 from runner.report import rates
 from runner.report.comparison import origin
@@ -18,7 +19,33 @@ NAME_LIMIT = 40
 
 
 def headline(report: Report) -> str:
-    """One plain sentence without its full stop. Names in it come from outside: escape it."""
+    """One plain sentence without its full stop. Names in it come from outside: escape it.
+
+    What keeps figures from being what was asked for comes before them.
+    """
+    caveats = _caveats(report)
+    return f"{caveats}: {_sentence(report)}" if caveats else _sentence(report)
+
+
+def _caveats(report: Report) -> str:
+    """'model ran on one CPU and not a TPU': what tasks say of themselves that way."""
+    said: dict[str, list[str]] = {}
+    for task in report.tasks:
+        text = task.environment.get(CAVEAT)
+        if isinstance(text, str) and text:
+            said.setdefault(one_line(text, MESSAGE_LIMIT), []).append(_name(task.name))
+    parts = [f"{_listed_names(names)} ran on {text}" for text, names in said.items()]
+    return "; ".join(parts[:SENTENCES])
+
+
+def _listed_names(names: list[str]) -> str:
+    shown = names[:SENTENCES]
+    if len(names) > len(shown):
+        return f"{len(names)} tasks"
+    return " and ".join(shown)
+
+
+def _sentence(report: Report) -> str:
     culprits = _culprits(report)
     if culprits:
         return f"{_name(culprits[0].name)} {_why(culprits[0])}{_beside(report, culprits[1:])}"

@@ -12,10 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
+from runner.data.classes import split
 from runner.errors import TaskError
 from runner.torchlib import data
 from runner.torchlib.data import Dataset
-from runner.torchlib.data.dataset import split
 
 
 def test_digits_are_scikit_learns(digits: Dataset) -> None:
@@ -295,7 +295,7 @@ def test_factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "    from dataclasses import replace\n"
         "    return replace(whole(), classes=('zero', 'one'))\n"
         "def whole():\n"
-        "    from runner.torchlib.data import load\n"
+        "    from runner.data import load\n"
         "    return load(name='digits')\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
@@ -333,7 +333,7 @@ def test_unknown_suffix(tmp_path: Path) -> None:
 
 
 def test_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    from runner.torchlib.data import extras
+    from runner.data import extras
 
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
     with pytest.raises(TaskError, match="scikit-learn, which is not installed") as caught:

@@ -15,8 +15,7 @@ from runner.errors import TaskError
 from runner.torchlib import distillation
 from runner.torchlib.artifact import LoadedModel
 from runner.torchlib.augmentation import Augmentation
-from runner.torchlib.data import Dataset
-from runner.torchlib.data.dataset import origin_of
+from runner.torchlib.data import Dataset, origin_of
 from runner.torchlib.distillation import Distillation, make_objective, teacher_logits
 from runner.torchlib.models import ModelSpec
 from runner.torchlib.objectives import CrossEntropy

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from runner.data.factories import call, resolve
 from runner.errors import TaskError
-from runner.torchlib.factories import call, resolve
 
 
 def test_resolve() -> None:

@@ -12,8 +12,7 @@ from training import make_model
 from runner.errors import TaskError
 from runner.torchlib import data
 from runner.torchlib.artifact import LoadedModel, check_data, load, save
-from runner.torchlib.data import Dataset
-from runner.torchlib.data.dataset import origin_of
+from runner.torchlib.data import Dataset, origin_of
 from runner.torchlib.distillation import make_objective
 from runner.torchlib.models import ModelSpec
 

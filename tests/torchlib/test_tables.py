@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from runner.data import Preparation
 from runner.errors import TaskError
 from runner.torchlib import data
-from runner.torchlib.data import Dataset, Preparation
-from runner.torchlib.data.dataset import origin_of
+from runner.torchlib.data import Dataset, origin_of
 
 ROWS = [(i, i * 0.5 + 1, ("chat", "été")[i % 2]) for i in range(20)]
 

@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from runner.builtin import MODEL_ARGUMENTS, Form, unfit
+from runner.data.arguments import check
+from runner.data.factories import call, resolve
 from runner.errors import TaskError
-from runner.torchlib.data.dataset import Dataset
-from runner.torchlib.factories import call, resolve
-from runner.torchlib.models.arguments import check
+from runner.torchlib.data import Dataset
 from runner.torchlib.objectives import check_logits
 
 MODELS = {

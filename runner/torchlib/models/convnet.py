@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from runner.data.arguments import check_image
 from runner.errors import TaskError
-from runner.torchlib.models.arguments import check_image
 
 
 class FlattenByPixel(nn.Module):

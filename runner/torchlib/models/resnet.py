@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from runner.torchlib.models.arguments import check_image
+from runner.data.arguments import check_image
 
 
 class ResidualBlock(nn.Module):

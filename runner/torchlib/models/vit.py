@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from runner.data.arguments import check_image
 from runner.errors import TaskError
-from runner.torchlib.models.arguments import check_image
 from runner.torchlib.models.transformer import TENSOR_PLAN, Block
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from runner.data.dataset import Labelled
+from runner.data.extras import need
 from runner.errors import TaskError
-from runner.torchlib.data.dataset import Labelled
-from runner.torchlib.data.extras import need
 
 
 def digits() -> Labelled:

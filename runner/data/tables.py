@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from runner.data.classes import Array
+from runner.data.dataset import Labelled
+from runner.data.extras import need
 from runner.errors import TaskError
-from runner.torchlib.data.classes import Array
-from runner.torchlib.data.dataset import Labelled
-from runner.torchlib.data.extras import need
 
 if TYPE_CHECKING:
     import pyarrow
@@ -53,23 +53,64 @@ def read_table(path: Path, *, format: str, label: str | None, like: Mapping[str,
         )
     features = [name for name in names if name != label]
     if "features" in like:
-        _check_features(path, features, like["features"])
+        check_features(path, features, like["features"])
         features = list(like["features"])
     inputs = np.empty((table.num_rows, len(features)), dtype=np.float32)
     for index, name in enumerate(features):
-        inputs[:, index] = _numbers(path, name, table.column(name))
+        inputs[:, index] = numbers(path, name, table.column(name))
     return Labelled(
         inputs=inputs,
-        labels=_labels(path, label, table.column(label)),
+        labels=labels_of(path, label, table.column(label)),
         features=tuple(features),
         label=label,
     )
 
 
+def parquet_files(path: Path) -> list[Path]:
+    """The Parquet files at or below ``path``, sorted; hidden ones don't count."""
+    if path.is_file():
+        return [path]
+    return [
+        file
+        for file in sorted(path.rglob("*.parquet"))
+        if not any(part[0] in "._" for part in file.relative_to(path).parts)
+    ]
+
+
+def check_schema(file: Path, schema: pyarrow.Schema, first: Path, expected: pyarrow.Schema) -> None:
+    """Raises TaskError unless a file has the columns, by name and type, of its folder's first."""
+    faults = [f"lacks {name}" for name in expected.names if name not in schema.names]
+    faults += [f"has besides {name}" for name in schema.names if name not in expected.names]
+    faults += [
+        f"has {schema.field(name).type} in {name}, where that has {expected.field(name).type}"
+        for name in expected.names
+        if name in schema.names and schema.field(name).type != expected.field(name).type
+    ]
+    if faults:
+        raise TaskError(
+            f"{file} does not have the columns of {first}: it {'; it '.join(faults[:4])}",
+            hint="write all files of the folder with the same columns, or move this one elsewhere",
+        )
+
+
 def _read_parquet(path: Path) -> pyarrow.Table:
+    import pyarrow as pa
     from pyarrow import parquet
 
-    return parquet.read_table(path)
+    tables: list[pyarrow.Table] = []
+    files = parquet_files(path)
+    for file in files:
+        try:
+            table = parquet.ParquetFile(file).read()
+        except (pa.ArrowException, OSError) as error:
+            raise TaskError(f"{file} can't be read as parquet: {error}") from error
+        if tables:
+            check_schema(file, table.schema, files[0], tables[0].schema)
+            table = table.select(tables[0].column_names)
+        tables.append(table)
+    if not tables:
+        raise TaskError(f"no Parquet files lie in {path}", hint="their names end in .parquet")
+    return pa.concat_tables(tables)
 
 
 def _read_csv(path: Path) -> pyarrow.Table:
@@ -119,7 +160,8 @@ def _check_names(path: Path, table: pyarrow.Table) -> None:
         )
 
 
-def _check_features(path: Path, features: list[str], expected: list[str]) -> None:
+def check_features(path: Path, features: list[str], expected: list[str]) -> None:
+    """Raises TaskError unless a table has just the columns that a model was trained on."""
     missing = [name for name in expected if name not in features]
     more = [name for name in features if name not in expected]
     faults = [
@@ -136,41 +178,48 @@ def _check_features(path: Path, features: list[str], expected: list[str]) -> Non
         )
 
 
-def _numbers(path: Path, name: str, column: pyarrow.ChunkedArray) -> Array:
+def numbers(path: Path, name: str, column: pyarrow.ChunkedArray, *, first: int = 0) -> Array:
+    """A column of features as float64; it begins at row ``first`` of the file, counted from 0.
+
+    Raises TaskError, naming column and row, for a value that is missing, not finite or no number.
+    """
     import pyarrow as pa
 
-    _check_complete(path, name, column)
+    _check_complete(path, name, column, first)
     kind = column.type
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
         # A column of numbers with one slip in it is read as text: the slip is what to name.
         texts = [str(value) for value in column.to_pylist()]
         row = next((index for index, text in enumerate(texts) if not _is_number(text)), 0)
         raise TaskError(
-            f"{path}: column '{name}', row {row + 1}: {texts[row]!r} is not a number",
+            f"{path}: column '{name}', row {first + row + 1}: {texts[row]!r} is not a number",
             hint="features must be numeric: encode the column, or name it as `label`",
         )
     values: Array = column.cast(pa.float64()).to_numpy()
     finite = np.isfinite(values)
     if not finite.all():
         row = int(np.flatnonzero(~finite)[0])
-        raise TaskError(f"{path}: column '{name}', row {row + 1}: {values[row]} is not finite")
+        raise TaskError(
+            f"{path}: column '{name}', row {first + row + 1}: {values[row]} is not finite"
+        )
     return values
 
 
-def _labels(path: Path, name: str, column: pyarrow.ChunkedArray) -> Array:
-    _check_complete(path, name, column)
+def labels_of(path: Path, name: str, column: pyarrow.ChunkedArray, *, first: int = 0) -> Array:
+    """A column of labels as numbers or texts; ``first`` and errors are as for ``numbers``."""
+    _check_complete(path, name, column, first)
     values: Array = column.to_numpy()
     if values.dtype.kind in "iufb":
         return values
     texts = [str(value) for value in values]
     if "" in texts:
-        raise _missing(path, name, texts.index(""))
+        raise _missing(path, name, first + texts.index(""))
     return np.array(texts)
 
 
-def _check_complete(path: Path, name: str, column: pyarrow.ChunkedArray) -> None:
+def _check_complete(path: Path, name: str, column: pyarrow.ChunkedArray, first: int) -> None:
     if column.null_count:
-        raise _missing(path, name, column.is_null().to_pylist().index(True))
+        raise _missing(path, name, first + column.is_null().to_pylist().index(True))
 
 
 def _missing(path: Path, name: str, index: int) -> TaskError:

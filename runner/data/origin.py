@@ -13,11 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from runner.data.classes import Array
 from runner.errors import TaskError
-from runner.torchlib.data.classes import Array
 
 # Texts that begin alike over this many bytes are taken for the same, longer or shorter.
 _BEGINNING_BYTES = 4096
+
+DIGEST = np.dtype(">u8")
+"""Of one sample's eight bytes; their first counts most, so that they sort as bytes do."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,32 +45,35 @@ class Origin:
     train_bytes: int | None = None
 
 
-def digests(inputs: Array, targets: NDArray[np.int64], classes: Sequence[str]) -> list[bytes]:
+def digests(
+    inputs: Array, targets: NDArray[np.int64], classes: Sequence[str]
+) -> NDArray[np.uint64]:
     """Eight bytes for each sample, from its values and the name of its class."""
     # Zero has two signs in floating point, and they are the same value.
     rows = np.ascontiguousarray(inputs, dtype=np.float32).reshape(len(inputs), -1) + 0.0
     names = [name.encode() for name in classes]
-    return [
+    found = b"".join(
         hashlib.blake2b(names[target] + b"\0" + row.tobytes(), digest_size=8).digest()
         for row, target in zip(rows, targets.tolist(), strict=True)
-    ]
+    )
+    return np.frombuffer(found, dtype=DIGEST)
 
 
-def fingerprint(rows: Sequence[bytes]) -> str:
+def fingerprint(rows: NDArray[np.uint64]) -> str:
     """One text for samples in any order, from the digests of each."""
-    return hashlib.sha256(b"".join(sorted(rows))).hexdigest()[:16]
+    return fingerprint_of_bytes(np.sort(rows.astype(DIGEST)).tobytes())
 
 
 def origin_of_rows(
-    train: Sequence[bytes],
-    test: Sequence[bytes],
+    train: NDArray[np.uint64],
+    test: NDArray[np.uint64],
     *,
     test_fraction: float | None = None,
     seed: int | None = None,
 ) -> Origin:
     """The origin of labelled samples, from the digests of each."""
     return Origin(
-        samples=fingerprint([*train, *test]),
+        samples=fingerprint(np.concatenate([train, test])),
         train=fingerprint(train),
         test=fingerprint(test),
         train_samples=len(train),
@@ -75,6 +81,11 @@ def origin_of_rows(
         test_fraction=test_fraction,
         seed=seed,
     )
+
+
+def fingerprint_of_bytes(content: bytes) -> str:
+    """One text for a content as a whole."""
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def fingerprint_of_text(text: bytes) -> str:

@@ -6,11 +6,12 @@ import builtins
 import sysconfig
 from pathlib import Path
 
-import torch
+import numpy as np
 
+from runner.data.classes import Array
+from runner.data.dataset import TEST_FRACTION, Dataset, Preparation
+from runner.data.origin import Origin, fingerprint_of_bytes, fingerprint_of_text
 from runner.errors import TaskError
-from runner.torchlib.data.dataset import TEST_FRACTION, Dataset, Preparation
-from runner.torchlib.data.origin import Origin, fingerprint, fingerprint_of_text
 
 # What is taken out of a folder; a file that is named itself may be of any sort.
 _SUFFIXES = (".txt", ".md", ".rst", ".py", ".json", ".csv", ".html", ".c", ".h", ".cpp", ".rs")
@@ -97,8 +98,8 @@ def from_text(
         preprocessing={"encoding": "bytes"},
         origin=Origin(
             samples=samples,
-            train=fingerprint([text[:cut]]),
-            test=fingerprint([text[cut:]]),
+            train=fingerprint_of_bytes(text[:cut]),
+            test=fingerprint_of_bytes(text[cut:]),
             train_samples=len(train_inputs),
             test_samples=len(test_inputs),
             test_fraction=test_fraction,
@@ -107,13 +108,13 @@ def from_text(
     )
 
 
-def _blocks(text: bytes, block_size: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _blocks(text: bytes, block_size: int) -> tuple[Array, Array]:
     count = max(0, (len(text) - 1) // block_size)
     if not count:
-        none = torch.empty(0, block_size, dtype=torch.uint8)
+        none = np.empty((0, block_size), dtype=np.uint8)
         return none, none
-    # A bytearray, as a tensor needs memory that may be written to; both views share it.
-    values = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+    # A bytearray, as tensors made of it need memory that may be written to; both views share it.
+    values = np.frombuffer(bytearray(text), dtype=np.uint8)
     shape = (count, block_size)
     size = count * block_size
-    return values[:size].view(shape), values[1 : size + 1].view(shape)
+    return values[:size].reshape(shape), values[1 : size + 1].reshape(shape)

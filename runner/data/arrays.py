@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from runner.errors import TaskError
-from runner.torchlib.data.classes import Array
-from runner.torchlib.data.dataset import (
+from runner.data.classes import Array
+from runner.data.dataset import (
     Dataset,
     Labelled,
     Preparation,
     from_labelled,
     from_parts,
 )
-from runner.torchlib.factories import call, resolve
+from runner.data.factories import call, resolve
+from runner.errors import TaskError
 
 _SPLIT = ("x_train", "y_train", "x_test", "y_test")
 _WHOLE = ("x", "y")
@@ -96,7 +96,7 @@ def from_factory(factory: str, args: Mapping[str, Any], like: Preparation | None
         return from_split(*result, source=factory, like=like)
     raise TaskError(
         f"{factory} returned a {type(result).__name__}",
-        hint="return a runner.torchlib.data.Dataset or (x_train, y_train, x_test, y_test)",
+        hint="return a runner.data.dataset.Dataset or (x_train, y_train, x_test, y_test)",
     )
 
 

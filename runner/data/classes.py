@@ -24,14 +24,25 @@ def classes_of(
     TaskError for labels that are no classes: fractional numbers, only one class, about as many as
     there are samples, or one that is not among the known.
     """
-    if labels.dtype.kind == "f":
-        if not np.isfinite(labels).all() or not np.all(labels == np.floor(labels)):
+    found, targets = np.unique(labels, return_inverse=True)
+    names, numbers = named(found, samples=len(labels), known=known)
+    return names, numbers[targets]
+
+
+def named(
+    found: Array, *, samples: int, known: tuple[str, ...] | None = None
+) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """The classes, as for ``classes_of``, and the number of each of the labels ``found``.
+
+    These are what the labels of so many ``samples`` are, each once and sorted.
+    """
+    if found.dtype.kind == "f":
+        if not np.isfinite(found).all() or not np.all(found == np.floor(found)):
             raise TaskError(
                 "the labels are fractional numbers, and only classification is known",
                 hint=_LABEL_HINT,
             )
-        labels = labels.astype(np.int64)
-    found, targets = np.unique(labels, return_inverse=True)
+        found = found.astype(np.int64)
     names = tuple(str(value) for value in found.tolist())
     if known is not None:
         for name in names:
@@ -40,16 +51,16 @@ def classes_of(
                     f"the label '{_cut(name)}' is none of the model's classes: {_listed(known)}",
                     hint=f"drop the rows with other labels, or {_LABEL_HINT}",
                 )
-        return known, np.array([known.index(name) for name in names])[targets].astype(np.int64)
+        return known, np.array([known.index(name) for name in names], dtype=np.int64)
     if len(found) < 2:
         raise TaskError(f"a classification needs at least two classes, the data has {len(found)}")
-    if 2 * len(found) > len(labels):
+    if 2 * len(found) > samples:
         raise TaskError(
-            f"{len(labels):,} samples have {len(found):,} different labels ({_listed(names)}): "
+            f"{samples:,} samples have {len(found):,} different labels ({_listed(names)}): "
             "these are hardly classes",
             hint=f"{_LABEL_HINT}; a class needs several samples",
         )
-    return names, targets.astype(np.int64)
+    return names, np.arange(len(found))
 
 
 def check_trained(

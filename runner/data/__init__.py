@@ -1,4 +1,4 @@
-"""Data sets by name, by path or by factory, read whole into tensors."""
+"""Data sets by name, by path or by factory, read whole into arrays: what every framework shares."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 from runner.builtin import DataName, Format, format_of
+from runner.data.dataset import Dataset, Preparation, from_labelled, from_parts
+from runner.data.factories import call
 from runner.errors import TaskError
-from runner.torchlib.data.dataset import Dataset, Preparation, from_labelled, from_parts
-from runner.torchlib.factories import call
 
-__all__ = ["FORMATS", "NAMES", "Dataset", "Preparation", "load"]
+__all__ = ["FORMATS", "NAMES", "Dataset", "Preparation", "load", "look_up"]
 
 NAMES: tuple[str, ...] = get_args(DataName)
 FORMATS: tuple[str, ...] = get_args(Format)
@@ -60,38 +60,33 @@ def load(
         )
     args = args or {}
     if factory is not None:
-        from runner.torchlib.data.arrays import from_factory
+        from runner.data.arrays import from_factory
 
         return from_factory(factory, args, like)
     if name is not None:
         return _named(name, args, test_fraction=test_fraction, block_size=block_size, like=like)
     if args:
         raise TaskError("data by path takes no args", hint="args are for a factory or for stdlib")
-    file = Path(str(path))
-    if not file.exists():
-        raise TaskError(
-            f"there is no file or folder {file}", hint="relative paths start at the spec"
-        )
-    format = _format(file) if format is None else format
+    file, format = look_up(str(path), format)
     if format == "text":
-        from runner.torchlib.data.text import from_text, read_text
+        from runner.data.text import from_text, read_text
 
         return from_text(
             read_text(file), block_size=block_size, test_fraction=test_fraction, like=like
         )
     if format == "npz":
-        from runner.torchlib.data.arrays import read_npz
+        from runner.data.arrays import read_npz
 
         return read_npz(file, test_fraction=test_fraction, seed=seed, like=like)
     if format == "images":
-        from runner.torchlib.data.images import parts, read_images
+        from runner.data.images import parts, read_images
 
         both = parts(file)
         if both is not None:
             return from_parts(read_images(both[0]), read_images(both[1]), like=like)
         rows = read_images(file)
     else:
-        from runner.torchlib.data.tables import read_table
+        from runner.data.tables import read_table
 
         rows = read_table(file, format=format, label=label, like=like.preprocessing if like else {})
     return from_labelled(rows, test_fraction=test_fraction, seed=seed, like=like)
@@ -105,8 +100,8 @@ def _named(
     block_size: int,
     like: Preparation | None,
 ) -> Dataset:
-    from runner.torchlib.data.packaged import digits, mnist5k
-    from runner.torchlib.data.text import from_text, stdlib
+    from runner.data.packaged import digits, mnist5k
+    from runner.data.text import from_text, stdlib
 
     if name == "stdlib":
         text = call("data stdlib", stdlib, args)
@@ -124,12 +119,28 @@ def _named(
     )
 
 
+def look_up(path: str, format: str | None) -> tuple[Path, str]:
+    """What lies at ``path``, and its format, which is told from its name or content unless given.
+
+    Raises TaskError if nothing lies there, or its format can't be told.
+    """
+    file = Path(path)
+    if not file.exists():
+        raise TaskError(
+            f"there is no file or folder {file}", hint="relative paths start at the spec"
+        )
+    return file, _format(file) if format is None else format
+
+
 def _format(path: Path) -> str:
     if path.is_dir():
-        from runner.torchlib.data.images import check_layout, image_files, parts
+        from runner.data.images import check_layout, image_files, parts
+        from runner.data.tables import parquet_files
 
         if parts(path) is not None or image_files(path):
             return "images"
+        if parquet_files(path):
+            return "parquet"
         check_layout(path)
         return "text"
     format = format_of(path.name)

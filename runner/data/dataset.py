@@ -1,4 +1,4 @@
-"""A data set as whole tensors, split once and standardised by its training part."""
+"""A data set as whole arrays, split once and standardised by its training part."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from runner.data.classes import Array, check_trained, classes_of, split
+from runner.data.origin import Origin, digests, fingerprint, origin_of_rows
 from runner.errors import TaskError
-from runner.torchlib.data.classes import Array, check_trained, classes_of, split
-from runner.torchlib.data.origin import Origin, digests, fingerprint, origin_of_rows
 
 Work = Literal["classification", "language"]
 
@@ -29,10 +27,10 @@ class Dataset:
     ``origin`` tells which samples these are; a data set made by hand may leave it to ``origin_of``.
     """
 
-    train_inputs: Tensor
-    train_targets: Tensor
-    test_inputs: Tensor
-    test_targets: Tensor
+    train_inputs: Array
+    train_targets: Array
+    test_inputs: Array
+    test_targets: Array
     input_shape: tuple[int, ...]
     classes: tuple[str, ...]
     task: Work
@@ -47,36 +45,66 @@ class Dataset:
         """
         if dict(preprocessing) == dict(self.preprocessing):
             return self
-        ours, theirs = dict(self.preprocessing), dict(preprocessing)
-        mean, deviation = _pop_scale(ours)
-        their_mean, their_deviation = _pop_scale(theirs)
-        if ours != theirs or mean.shape != their_mean.shape:
-            raise TaskError(
-                "this data was prepared in another way than the model's own",
-                hint="name the data the model was trained on",
-            )
-        shape = (-1, *([1] * (len(self.input_shape) - 1)))
-        scale = (deviation / their_deviation).view(shape)
-        shift = ((mean - their_mean) / their_deviation).view(shape)
+        rescaling = Rescaling.between(self.preprocessing, preprocessing, self.input_shape)
         return replace(
             self,
-            train_inputs=(self.train_inputs * scale + shift).float(),
-            test_inputs=(self.test_inputs * scale + shift).float(),
+            train_inputs=rescaling(self.train_inputs),
+            test_inputs=rescaling(self.test_inputs),
             preprocessing=preprocessing,
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Rescaling:
+    """Standardised values as another data set's mean and deviation would have made them.
+
+    ``scale`` and ``shift`` are float64, of a shape that inputs broadcast with.
+    """
+
+    scale: Array
+    shift: Array
+
+    @classmethod
+    def between(
+        cls, ours: Mapping[str, Any], theirs: Mapping[str, Any], input_shape: tuple[int, ...]
+    ) -> Rescaling:
+        """From one preprocessing to the other. Raises TaskError where they differ in more."""
+        kept, wanted = dict(ours), dict(theirs)
+        mean, deviation = _pop_scale(kept)
+        their_mean, their_deviation = _pop_scale(wanted)
+        if kept != wanted or mean.shape != their_mean.shape:
+            raise TaskError(
+                "this data was prepared in another way than the model's own",
+                hint="name the data the model was trained on",
+            )
+        shape = (-1, *([1] * (len(input_shape) - 1)))
+        return cls(
+            (deviation / their_deviation).reshape(shape),
+            ((mean - their_mean) / their_deviation).reshape(shape),
+        )
+
+    def __call__(self, inputs: Array) -> Array:
+        """The inputs, as float32."""
+        return (inputs * self.scale + self.shift).astype(np.float32)
+
+
 def origin_of(data: Dataset) -> Origin:
-    """Which samples ``data`` holds: as its source says, else told by its tensors."""
+    """Which samples ``data`` holds: as its source says, else told by its arrays."""
     if data.origin is not None:
         return data.origin
+    return origin_of_values(
+        data.train_inputs, data.train_targets, data.test_inputs, data.test_targets
+    )
+
+
+def origin_of_values(
+    train_inputs: Array, train_targets: Array, test_inputs: Array, test_targets: Array
+) -> Origin:
+    """Which samples these are, told by their values alone."""
     parts = []
-    for inputs, targets in (
-        (data.train_inputs, data.train_targets),
-        (data.test_inputs, data.test_targets),
-    ):
-        values = [part.reshape(len(part), -1).double() for part in (inputs, targets)]
-        rows = torch.cat(values, dim=1).numpy()
+    for inputs, targets in ((train_inputs, train_targets), (test_inputs, test_targets)):
+        values = [part.reshape(len(part), -1).astype(np.float64) for part in (inputs, targets)]
+        rows = np.concatenate(values, axis=1)
         parts.append(digests(rows, np.zeros(len(rows), dtype=np.int64), [""]))
     return origin_of_rows(*parts)
 
@@ -149,8 +177,8 @@ def from_labelled(
         classes=classes,
         like=like,
         origin=origin_of_rows(
-            [rows[index] for index in train],
-            [rows[index] for index in test],
+            rows[train],
+            rows[test],
             test_fraction=test_fraction,
             seed=seed,
         ),
@@ -224,14 +252,15 @@ def _standardised(
     else:
         preprocessing = like.preprocessing
         shape = [1 if axis in axes else size for axis, size in enumerate(train.shape)]
-        mean, deviation = (_scale(preprocessing[key], shape) for key in ("mean", "std"))
+        check_scale(preprocessing, int(np.prod(shape)))
+        mean, deviation = (np.array(preprocessing[key]).reshape(shape) for key in ("mean", "std"))
     train = ((train - mean) / deviation).astype(np.float32)
     test = ((test - mean) / deviation).astype(np.float32)
     return Dataset(
-        train_inputs=torch.from_numpy(train),
-        train_targets=torch.from_numpy(train_targets),
-        test_inputs=torch.from_numpy(test),
-        test_targets=torch.from_numpy(test_targets),
+        train_inputs=train,
+        train_targets=train_targets,
+        test_inputs=test,
+        test_targets=test_targets,
         input_shape=tuple(train.shape[1:]),
         classes=classes,
         task="classification",
@@ -240,17 +269,16 @@ def _standardised(
     )
 
 
-def _scale(values: list[float], shape: list[int]) -> NDArray[np.float64]:
-    scale = np.array(values, dtype=np.float64)
-    if scale.size != np.prod(shape):
+def check_scale(preprocessing: Mapping[str, Any], values: int) -> None:
+    """Raises TaskError unless a model's mean and deviation are of so many features or channels."""
+    if len(preprocessing["mean"]) != values:
         raise TaskError(
-            f"the model was made for samples of {scale.size} features or channels, "
-            f"these have {np.prod(shape)}",
+            f"the model was made for samples of {len(preprocessing['mean'])} features or channels, "
+            f"these have {values}",
             hint="name data like that which the model was trained on",
         )
-    return scale.reshape(shape)
 
 
-def _pop_scale(preprocessing: dict[str, Any]) -> tuple[Tensor, Tensor]:
+def _pop_scale(preprocessing: dict[str, Any]) -> tuple[Array, Array]:
     mean, deviation = preprocessing.pop("mean", []), preprocessing.pop("std", [])
-    return torch.tensor(mean, dtype=torch.float64), torch.tensor(deviation, dtype=torch.float64)
+    return np.array(mean, dtype=np.float64), np.array(deviation, dtype=np.float64)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from runner.data.classes import Array
+from runner.data.dataset import Labelled
+from runner.data.extras import need
 from runner.errors import TaskError
-from runner.torchlib.data.classes import Array
-from runner.torchlib.data.dataset import Labelled
-from runner.torchlib.data.extras import need
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -17,6 +23,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 _TRAIN = "train"
 _HELD_OUT = ("test", "val", "valid", "validation")
 
+_GREY = ("1", "L")
 # Pillow would clip these to 8 bits without a word.
 _DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 
@@ -45,7 +52,7 @@ def parts(folder: Path) -> tuple[Path, Path] | None:
     both = named[_TRAIN], held_out[0]
     for part in both:
         if not image_files(part) and _images(part):
-            raise TaskError(f"the images of {part} are without classes", hint=_expected(part))
+            raise TaskError(f"the images of {part} are without classes", hint=expected(part))
     return both if any(image_files(part) for part in both) else None
 
 
@@ -57,7 +64,7 @@ def check_layout(folder: Path) -> None:
     if stray is not None:
         raise TaskError(
             f"the images of {folder} are not in folders of their classes, such as {stray}",
-            hint=f"{_expected(folder)}; `format: text` takes the text files beside them",
+            hint=f"{expected(folder)}; `format: text` takes the text files beside them",
         )
 
 
@@ -68,40 +75,73 @@ def read_images(folder: Path) -> Labelled:
     read or has more than 8 bits a channel, or one differs in size from the first: images are not
     scaled, as any way to do that would be a decision about the data.
     """
-    need("PIL", package="pillow", extra="files", what="a folder of images")
-    from PIL import Image, UnidentifiedImageError
-
     check_layout(folder)
     files = image_files(folder)
     if not files:
-        raise TaskError(f"{folder} has no images", hint=_expected(folder))
+        raise TaskError(f"{folder} has no images", hint=expected(folder))
     images: list[Array] = []
-    size: tuple[int, int] | None = None
     for _, file in files:
-        try:
-            with Image.open(file) as image:
-                if image.mode in _DEEP_MODES:
-                    raise TaskError(
-                        f"{file} has more than 8 bits a channel (mode {image.mode})",
-                        hint="convert the images to 8 bits, or read them in a data factory",
-                    )
-                grey = image.mode in ("1", "L")
-                size = image.size if size is None else size
-                if image.size != size:
-                    raise TaskError(
-                        f"{file} is {image.width}x{image.height} pixels, "
-                        f"{files[0][1]} is {size[0]}x{size[1]}",
-                        hint="scale all images to one size",
-                    )
-                images.append(np.asarray(image.convert("L" if grey else "RGB")))
-        except (UnidentifiedImageError, OSError) as error:
-            raise TaskError(f"{file} can't be read as an image: {error}") from error
+        image = decoded(file)
+        if images:
+            check_size(file, image.shape, files[0][1], images[0].shape)
+        images.append(image)
     labels = np.array([label for label, _ in files])
-    if all(image.ndim == 2 for image in images):
-        return Labelled(inputs=np.stack(images)[:, np.newaxis], labels=labels)
-    # A grey file among coloured ones is the same picture with three equal channels.
+    return Labelled(
+        inputs=together(images, is_grey=all(image.ndim == 2 for image in images)), labels=labels
+    )
+
+
+def decoded(file: Path) -> Array:
+    """An image's values, 0 to 255: (height, width) if it is grey, else (height, width, 3).
+
+    Raises TaskError if it can't be read or has more than 8 bits a channel.
+    """
+    with _opened(file) as image:
+        is_grey = image.mode in _GREY
+        return np.asarray(image.convert("L" if is_grey else "RGB"))
+
+
+def header(file: Path) -> tuple[int, int, bool]:
+    """Height, width and whether it is grey, without its pixels. Raises as ``decoded``."""
+    with _opened(file) as image:
+        return image.height, image.width, image.mode in _GREY
+
+
+def together(images: Sequence[Array], *, is_grey: bool) -> Array:
+    """Decoded images of one size as (samples, channels, height, width), in three channels or one.
+
+    A grey file among coloured ones is the same picture with three equal channels.
+    """
+    if is_grey:
+        return np.stack(images)[:, np.newaxis]
     coloured = [image if image.ndim == 3 else np.stack([image] * 3, axis=-1) for image in images]
-    return Labelled(inputs=np.moveaxis(np.stack(coloured), -1, 1), labels=labels)
+    return np.moveaxis(np.stack(coloured), -1, 1)
+
+
+def check_size(file: Path, shape: tuple[int, ...], first: Path, wanted: tuple[int, ...]) -> None:
+    """Raises TaskError unless an image has the height and width of the first."""
+    if shape[:2] != wanted[:2]:
+        raise TaskError(
+            f"{file} is {shape[1]}x{shape[0]} pixels, {first} is {wanted[1]}x{wanted[0]}",
+            hint="scale all images to one size",
+        )
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Image]:
+    need("PIL", package="pillow", extra="files", what="a folder of images")
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(file) as image:
+            if image.mode in _DEEP_MODES:
+                raise TaskError(
+                    f"{file} has more than 8 bits a channel (mode {image.mode})",
+                    hint="convert the images to 8 bits, or read them in a data factory",
+                )
+            yield image
+    except (UnidentifiedImageError, OSError) as error:
+        raise TaskError(f"{file} can't be read as an image: {error}") from error
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -120,5 +160,6 @@ def _is_image(file: Path) -> bool:
     return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
 
 
-def _expected(folder: Path) -> str:
+def expected(folder: Path) -> str:
+    """What a folder of images should hold, in words."""
     return f"expected one folder a class: {folder.name}/<class>/*.png or *.jpg"

@@ -1,0 +1,203 @@
+"""kind: keras as an attempt: what it yields, in a process that holds TensorFlow and no PyTorch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.errors import TaskError
+from runner.kinds import find
+from runner.model import CAVEAT, Context, Fact
+from runner.worker.wire import order_to_json, record_from_json
+from tests.conftest import Command
+from tests.worker.orders import order
+
+needs_tensorflow = pytest.mark.skipif(
+    find_spec("tensorflow") is None, reason="needs TensorFlow: pip install 'runner[tf]'"
+)
+
+# Data of the user's own, in a module that notes at the end which frameworks the process held.
+OWN = """\
+import atexit, os, sys
+import numpy as np
+
+def note():
+    with open(os.environ["HELD"] + str(os.getpid()), "w") as file:
+        file.write(" ".join(sorted({"torch", "tensorflow"} & set(sys.modules))))
+
+def blobs():
+    note()
+    atexit.register(note)
+    random = np.random.default_rng(0)
+    y = np.arange(200) % 3
+    x = random.normal(size=(200, 4)).astype("float32")
+    x[np.arange(200), y] += 3
+    return x[:150], y[:150], x[150:], y[150:]
+"""
+PARAMS = {
+    "model": {"name": "mlp", "args": {"hidden": [8], "dropout": 0.1}},
+    "data": {"factory": "own_data:blobs"},
+    "max_epochs": 3,
+    "global_batch_size": 32,
+    "optimizer": {"learning_rate": 0.05},
+}
+
+
+@needs_tensorflow
+def test_an_attempt_trains_keeps_and_measures_without_pytorch(tmp_path: Path) -> None:
+    (tmp_path / "own_data.py").write_text(OWN)
+    params = {
+        **PARAMS,
+        "strategy": "mirrored",
+        "replicas": 2,
+        "gradient_accumulation_steps": 2,
+        "checkpoint": {"every_steps": 4, "keep": 1},
+    }
+    what = order(tmp_path / "attempt", "keras", params, workdir=str(tmp_path))
+    (tmp_path / "order.json").write_text(order_to_json(what))
+    done = subprocess.run(
+        [sys.executable, "-m", "runner.worker", "order.json"],
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "HELD": str(tmp_path / "held")},
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    records = [record_from_json(line) for line in done.stdout.splitlines()]
+    assert records[-1].data == {"status": "finished", "error": None}, done.stderr
+    (held,) = tmp_path.glob("held*")
+    assert held.read_text() == "tensorflow"
+    about = records[0].data["environment"]
+    assert "torch" not in about
+    facts = {r.data["name"]: r.data["text"] for r in records if r.event == "fact"}
+    assert facts["tensorflow"].startswith("tensorflow")
+    assert facts["strategy"].startswith("mirrored, as asked for; 2 logical devices share this CPU")
+    assert CAVEAT not in facts
+    points = [point for r in records if r.event == "metrics" for point in r.data["points"]]
+    summary = {name: value for name, step, value in points if step is None}
+    assert set(summary) == {
+        "train/replicas", "train/per_replica_batch_size", "time/first_step_s",
+        "train/samples_per_s", "train/step_ms", "data/train_samples", "data/test_samples",
+        "test/loss", "test/accuracy", "size/model_mb", "size/parameters", "latency/p50_ms",
+        "latency/p95_ms", "throughput/samples_per_s", "memory/peak_mb",
+    }  # fmt: skip
+    assert summary["test/accuracy"] > 0.8
+    assert (summary["train/replicas"], summary["train/per_replica_batch_size"]) == (2, 8)
+    assert (summary["data/train_samples"], summary["data/test_samples"]) == (150, 50)
+    kept = [path.name for path in (tmp_path / "attempt" / "checkpoints").iterdir()]
+    assert kept == ["step-00000012"]  # of fifteen
+    (artifact,) = [r.data for r in records if r.event == "artifact"]
+    assert artifact["name"] == "model"
+    description = json.loads((tmp_path / "attempt/model/model.json").read_text())
+    assert description["framework"] == "keras"
+    assert description["classes"] == ["0", "1", "2"]
+
+
+JOB = """\
+name: both
+resources: {cpus: 1}
+x-same: &same
+  model: {name: mlp, args: {hidden: [4]}}
+  data: {factory: "own_data:blobs"}
+  max_steps: 2
+tasks:
+  with-torch: {kind: train, <<: *same, env: {HELD: HERE/torch-}}
+  with-keras:
+    kind: keras
+    <<: *same
+    strategy: tpu
+    fallback: [mirrored, one_device]
+    replicas: 2
+    resources: {accelerators: tpu:4}
+    env: {HELD: HERE/keras-}
+"""
+
+
+@needs_tensorflow
+@pytest.mark.timeout(400)
+def test_a_fallback_is_planned_run_and_said_first_and_no_process_holds_two_frameworks(
+    warm: Command, spec: Callable[[str], str]
+) -> None:
+    (warm.folder / "own_data.py").write_text(OWN)
+    file = spec(JOB.replace("HERE", str(warm.folder)))
+    plan = json.loads(warm("plan", file, "--json").out)
+    placement = {task["task"]["name"]: task["placement"] for task in plan["tasks"]}["with-keras"]
+    assert placement["device"] == "cpu"
+    assert placement["reason"].startswith("tpu:4 fits nowhere; cpus:1 fits")
+    done = warm("submit", file, timeout_s=300)
+    assert done.code == 0, done.err
+    (torch,) = {path.read_text() for path in warm.folder.glob("torch-*")}
+    (keras,) = {path.read_text() for path in warm.folder.glob("keras-*")}
+    assert (torch, keras) == ("torch", "tensorflow")
+    told = next(line for line in done.out.splitlines()[1:] if line.strip())
+    assert told.startswith("with-keras ran on 2 replicas on one CPU and not on a TPU")
+    (page,) = warm.folder.glob("runs/*/report.html")
+    assert "and not on a TPU, as no node of the cluster offers one" in page.read_text()
+
+
+def test_without_a_fallback_a_plan_says_that_no_node_offers_a_tpu(
+    warm: Command, spec: Callable[[str], str]
+) -> None:
+    text = JOB.replace("[mirrored, one_device]", "[]").replace("    replicas: 2\n", "")
+    (warm.folder / "own_data.py").write_text(OWN)
+    done = warm("submit", spec(text.replace("HERE", str(warm.folder))))
+    assert done.code == 3
+    assert "asks for tpu:4" in done.err
+
+
+def run(tmp_path: Path, device: str = "cpu", **params: Any) -> list[Any]:
+    kind = find("keras")
+    checked = kind.params.model_validate({**PARAMS, **params}, strict=False)
+    return list(kind.run(Context(params=checked, folder=tmp_path, device=device)))
+
+
+def test_without_tensorflow_it_is_said_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runner.tflib.installed.installed_build", lambda: None)
+    with pytest.raises(TaskError, match="needs TensorFlow") as caught:
+        run(tmp_path)
+    assert caught.value.hint == "pip install 'runner[tf]', or 'runner[tpu]' on a TPU VM"
+
+
+def test_a_tpu_that_no_node_offers_fails_the_task_before_tensorflow_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runner.tflib.installed.installed_build", lambda: "tensorflow-cpu 2.21.0")
+    monkeypatch.setattr("runner.tflib.installed.prepare", lambda **_: pytest.fail("it was loaded"))
+    with pytest.raises(TaskError, match="there is no TPU: looked for /dev/accel"):
+        run(tmp_path, strategy="tpu")
+
+
+def test_what_a_fallback_yields_first_is_that_it_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Loaded(Exception):
+        pass
+
+    def load(**settings: Any) -> None:
+        assert settings == {"threads": 1, "replicas": 1, "skip_metadata": True}
+        raise Loaded
+
+    monkeypatch.setattr("runner.tflib.installed.installed_build", lambda: "tensorflow-cpu 2.21.0")
+    monkeypatch.setattr("runner.tflib.installed.prepare", load)
+    kind = find("keras")
+    params = {**PARAMS, "strategy": "tpu", "fallback": ["one_device"]}
+    checked = kind.params.model_validate(params, strict=False)
+    items = kind.run(Context(params=checked, folder=tmp_path))
+    facts = {}
+    with pytest.raises(Loaded):
+        for item in items:
+            assert isinstance(item, Fact)
+            facts[item.name] = item.text
+    assert list(facts) == ["tensorflow", "strategy", CAVEAT]
+    assert facts["strategy"].startswith("one_device, fallback: no TPU: looked for")
+    assert facts[CAVEAT] == "one CPU and not on a TPU, as no node of the cluster offers one"

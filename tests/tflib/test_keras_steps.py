@@ -1,0 +1,175 @@
+"""Batches hold every sample once an epoch, and a step is what NumPy computes in float64."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from runner.errors import TaskError
+
+
+def batches(kit: ModuleType, data: Any, portions: Any, **more: Any) -> list[list[Any]]:
+    made = kit.feeding.training_batches(data, portions, seed=1, **more)
+    return [[part.numpy() for part in batch] for batch in made]
+
+
+def numbered(kit: ModuleType, count: int) -> Any:
+    """Data whose only feature is the number of its sample."""
+    from dataclasses import replace
+
+    data = kit.small(samples=round(count / 0.8), features=3)
+    assert len(data.train_inputs) == count
+    numbers = np.arange(count, dtype=np.float32)[:, None]
+    return replace(data, train_inputs=numbers, input_shape=(1,))
+
+
+@pytest.mark.parametrize(("samples", "passes", "replicas"), [(10, 1, 1), (7, 2, 2), (32, 1, 4)])
+def test_every_sample_counts_once_in_every_epoch(
+    kit: ModuleType, samples: int, passes: int, replicas: int
+) -> None:
+    data = numbered(kit, 32)
+    portions = kit.feeding.Portions(samples=samples, passes=passes, replicas=replicas)
+    windows = -(-32 // samples)
+    made = batches(kit, data, portions, first_step=0, total_steps=2 * windows)
+    assert len(made) == 2 * windows
+    assert {inputs.shape for inputs, _, _ in made} == {(portions.size, 1)}
+    orders = []
+    for epoch in (made[:windows], made[windows:]):
+        seen = np.concatenate([inputs[weights > 0, 0] for inputs, _, weights in epoch])
+        assert sorted(seen) == list(range(32))
+        orders.append(seen.tolist())
+        for inputs, targets, weights in epoch:
+            assert weights.sum() == pytest.approx(1.0, abs=1e-6)
+            assert len(set(weights[weights > 0])) == 1
+            expected = data.train_targets[inputs[:, 0].astype(int)]
+            np.testing.assert_array_equal(targets, expected)
+    assert orders[0] != orders[1]
+
+
+def test_batches_begin_where_a_training_goes_on(kit: ModuleType) -> None:
+    data = numbered(kit, 32)
+    portions = kit.feeding.Portions(samples=10, passes=1, replicas=1)
+    whole = batches(kit, data, portions, first_step=0, total_steps=11)
+    rest = batches(kit, data, portions, first_step=6, total_steps=11)
+    for ours, theirs in zip(rest, whole[6:], strict=True):
+        for one, other in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_replicas_take_together_in_each_pass_what_one_device_takes(kit: ModuleType) -> None:
+    data = numbered(kit, 32)
+    about = {"first_step": 0, "total_steps": 1}
+    ((alone, _, _),) = batches(
+        kit, data, kit.feeding.Portions(samples=32, passes=4, replicas=1), **about
+    )
+    ((shared, _, _),) = batches(
+        kit, data, kit.feeding.Portions(samples=32, passes=4, replicas=2), **about
+    )
+    replicas = shared.reshape(2, 4, 4)
+    for number, whole in enumerate(alone.reshape(4, 8)):
+        assert set(replicas[:, number].ravel()) == set(whole)
+
+
+def softmax(logits: Any) -> Any:
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    return powers / powers.sum(1, keepdims=True)
+
+
+def linear(kit: ModuleType, data: Any) -> Any:
+    return kit.models.build(kit.models.ModelSpec(name="mlp", args={"hidden": []}), data, seed=2)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("clip", [None, 0.3])
+def test_steps_of_sgd_are_those_of_numpy(
+    kit: ModuleType, smoothing: float, clip: float | None
+) -> None:
+    data = kit.small()
+    inputs, targets = data.train_inputs.astype(np.float64), data.train_targets
+    start = linear(kit, data)
+    weight, bias = (each.numpy().astype(np.float64) for each in start.weights)
+    goal = (1 - smoothing) * np.eye(3)[targets] + smoothing / 3
+    moved = [np.zeros_like(weight), np.zeros_like(bias)]
+    losses = []
+    for _ in range(5):
+        chances = softmax(inputs @ weight + bias)
+        losses.append(-(goal * np.log(chances)).sum(1).mean())
+        wrong = (chances - goal) / len(inputs)
+        gradients = [inputs.T @ wrong + 0.05 * weight, wrong.sum(0)]
+        if clip is not None:
+            norm = np.sqrt(sum((each**2).sum() for each in gradients))
+            gradients = [each * min(1.0, clip / norm) for each in gradients]
+        moved = [0.9 * v - 0.2 * g for v, g in zip(moved, gradients, strict=True)]
+        weight, bias = weight + moved[0], bias + moved[1]
+    trained = kit.train(
+        data,
+        model=lambda: linear(kit, data),
+        batch=32,
+        passes=3,
+        replicas=2,
+        total_steps=5,
+        learning_rate=0.2,
+        label_smoothing=smoothing,
+        max_grad_norm=clip,
+        l2=0.05,
+    )
+    np.testing.assert_allclose(trained.losses, losses, rtol=1e-5)
+    np.testing.assert_allclose(trained.weights, np.append(weight, bias), atol=1e-5)
+
+
+def test_steps_of_adamw_are_those_of_numpy(kit: ModuleType) -> None:
+    # Loshchilov and Hutter 2019, algorithm 2; the rate of the second half of a linear schedule.
+    data = kit.small()
+    inputs, goal = data.train_inputs.astype(np.float64), np.eye(3)[data.train_targets]
+    weight, bias = (each.numpy().astype(np.float64) for each in linear(kit, data).weights)
+    first = [np.zeros_like(weight), np.zeros_like(bias)]
+    second = [np.zeros_like(weight), np.zeros_like(bias)]
+    for step in range(1, 6):
+        rate = 0.02 * (1 - (step - 1) / 5)
+        wrong = (softmax(inputs @ weight + bias) - goal) / len(inputs)
+        gradients = [inputs.T @ wrong, wrong.sum(0)]
+        first = [0.9 * m + 0.1 * g for m, g in zip(first, gradients, strict=True)]
+        second = [0.999 * v + 0.001 * g**2 for v, g in zip(second, gradients, strict=True)]
+        steps = [
+            m / (1 - 0.9**step) / (np.sqrt(v / (1 - 0.999**step)) + 1e-8)
+            for m, v in zip(first, second, strict=True)
+        ]
+        # Decay acts on the matrix alone.
+        weight = weight - rate * 0.1 * weight - rate * steps[0]
+        bias = bias - rate * steps[1]
+    trained = kit.train(
+        data,
+        model=lambda: linear(kit, data),
+        batch=32,
+        total_steps=5,
+        optimizer="adamw",
+        learning_rate=0.02,
+        weight_decay=0.1,
+        schedule="linear",
+    )
+    np.testing.assert_allclose(trained.weights, np.append(weight, bias), atol=1e-5)
+
+
+def test_scores_are_those_of_numpy_over_all_that_is_held_out(kit: ModuleType) -> None:
+    import tensorflow as tf
+
+    data = kit.small(samples=1400)  # 280 held out: two calls, the second filled up
+    model = linear(kit, data)
+    strategy = tf.distribute.MirroredStrategy(["/cpu:0"])
+    loss, accuracy = kit.steps.Scores(strategy, model, data).score()
+    weight, bias = (each.numpy().astype(np.float64) for each in model.weights)
+    chances = softmax(data.test_inputs.astype(np.float64) @ weight + bias)
+    rows = np.arange(len(chances))
+    assert loss == pytest.approx(-np.log(chances[rows, data.test_targets]).mean(), rel=1e-5)
+    assert accuracy == pytest.approx((chances.argmax(1) == data.test_targets).mean(), abs=1e-9)
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_and_says_in_which_step(
+    kit: ModuleType,
+) -> None:
+    with pytest.raises(TaskError, match=r"the loss was (nan|inf) in step \d+") as caught:
+        kit.train(kit.small(), args={"hidden": [8]}, batch=8, learning_rate=1e30)
+    assert "lower the learning rate" in caught.value.hint
