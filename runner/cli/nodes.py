@@ -7,16 +7,16 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from runner.cli.carrying import carry_out
 from runner.cli.options import address_option, json_option, storage_option
+from runner.storage import Place
 
 if TYPE_CHECKING:
-    from runner.model import Inventory
+    from runner.model import Inventory, Node
     from runner.report.summary import Report
 
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 )
 @storage_option
 @json_option
-def command(address: str | None, bench: bool, storage: Path, as_json: bool) -> int | None:
+def command(address: str | None, bench: bool, storage: Place, as_json: bool) -> int | None:
     """Show what the cluster offers, or this machine as a cluster started for it would.
 
     With --bench, measure what each node can do, on all of its GPUs or CPUs: a run of kind bench
@@ -64,11 +64,22 @@ def _offer(inventory: Inventory) -> str:
     width = max((len(node.name) for node in inventory.nodes), default=0)
     for node in inventory.nodes:
         devices = ", ".join(str(device) for device in node.accelerators) or "no accelerators"
+        devices += _slice(node)
         lines.append(
             f"  {node.name:<{width}}  {node.cpus:g} CPUs  "
             f"{node.memory_bytes / 1e9:.1f} GB  {devices}"
         )
     return "\n".join(lines)
+
+
+def _slice(node: Node) -> str:
+    """Of which TPU slice the node is a host, as far as its labels say."""
+    about = node.tpu_slice
+    if about is None:
+        return ""
+    host = None if about.worker_id is None else f"host {about.worker_id}"
+    size = " ".join(filter(None, (about.pod_type, about.topology and f"({about.topology})")))
+    return "  " + ", ".join(filter(None, (about.name and f"slice {about.name}", size, host)))
 
 
 def _measured(report: Report, location: str) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 
-from runner.model import Accelerator, Inventory, Node
+from runner.model import Accelerator, Inventory, Node, TpuSlice
 
 # What is kept free for the operating system and Ray's own processes.
 RESERVED_MEMORY_BYTES = 1_000_000_000
@@ -17,12 +18,14 @@ FAMILIES = {"GPU": "gpu", "TPU": "tpu", "NPU": "npu"}
 
 def inventory() -> Inventory:
     """One node: the CPUs this process may use, its memory, and the accelerators Ray detects."""
+    accelerators, labels = _accelerators()
     node = Node(
         name=socket.gethostname(),
         id=None,
         cpus=float(cpu_count()),
         memory_bytes=memory_bytes(),
-        accelerators=_accelerators(),
+        accelerators=accelerators,
+        tpu_slice=tpu_slice(labels),
     )
     return Inventory(source="this machine (an embedded cluster)", nodes=(node,))
 
@@ -47,16 +50,33 @@ def memory_bytes() -> int:
     return max(total - RESERVED_MEMORY_BYTES, total // 2)
 
 
-def _accelerators() -> tuple[Accelerator, ...]:
+def tpu_slice(labels: Mapping[str, str]) -> TpuSlice | None:
+    """The TPU slice of which a node with these labels is a host; None where it is of none."""
+    names = ("slice-name", "topology", "pod-type", "worker-id")
+    name, topology, pod_type, worker = (labels.get(f"ray.io/tpu-{each}") for each in names)
+    if name is None and topology is None and pod_type is None:
+        return None
+    return TpuSlice(
+        name=name,
+        topology=topology,
+        pod_type=pod_type,
+        worker_id=int(worker) if worker is not None and worker.isdecimal() else None,
+    )
+
+
+def _accelerators() -> tuple[tuple[Accelerator, ...], dict[str, str]]:
+    """The devices, and the labels that they give the node."""
     # Ray detects these when a node starts; asked here by the same code, so that a plan made
     # before the cluster is up and the cluster itself agree.
     from ray._private.accelerators import get_all_accelerator_managers
 
     found = []
+    labels: dict[str, str] = {}
     for manager in get_all_accelerator_managers():
         family = FAMILIES.get(manager.get_resource_name())
         count = manager.get_current_node_num_accelerators() if family else 0
         if family and count:
             kind = manager.get_current_node_accelerator_type()
             found.append(Accelerator(family=family, type=kind, count=count))
-    return tuple(found)
+            labels |= manager.get_current_node_accelerator_labels() or {}
+    return tuple(found), labels

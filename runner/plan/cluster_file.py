@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from runner.errors import Fault, SpecError
-from runner.model import Accelerator, Inventory, Node
+from runner.model import Accelerator, Inventory, Node, TpuSlice
 from runner.plan.offers import UNSTATED_MEMORY
 from runner.spec.document import Document, Path, shown
 from runner.spec.parse import parse
@@ -13,6 +13,7 @@ from runner.spec.suggest import did_you_mean
 
 _FAMILY = {"GPU": "gpu", "TPU": "tpu", "NPU": "npu"}
 _TYPE_LABEL = "ray.io/accelerator-type"
+_TOPOLOGY_LABEL = "ray.io/tpu-topology"
 
 # What Ray's launcher starts at most, workers of all types together, where the file does not say.
 _DEFAULT_MAX_WORKERS = 2
@@ -95,7 +96,25 @@ def _node(
         resources={key: value for key, value in amounts.items() if key not in _FAMILY},
         # max_workers does not count the head itself.
         count_max=min(limit, workers) + (1 if is_head else 0),
+        tpu_slice=_tpu_slice(entry, labels if isinstance(labels, dict) else {}),
     )
+
+
+def _tpu_slice(entry: dict[str, Any], labels: dict[str, Any]) -> TpuSlice | None:
+    """The TPU slice that a node of this type is, or is a host of, as its labels or Google's own
+    words for it say; None where neither does.
+    """
+    config = entry.get("node_config")
+    config = config if isinstance(config, dict) else {}
+    chosen = config.get("acceleratorConfig")
+    chosen = chosen if isinstance(chosen, dict) else {}
+    topology = labels.get(_TOPOLOGY_LABEL) or chosen.get("topology")
+    pod_type = config.get("acceleratorType")
+    if not isinstance(topology, str):
+        topology = None
+    if not isinstance(pod_type, str):
+        pod_type = None
+    return TpuSlice(topology=topology, pod_type=pod_type) if topology or pod_type else None
 
 
 def _count(

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 
 from runner.errors import Misfit
-from runner.kinds import division
+from runner.kinds import division, find, precision
 from runner.kinds.training import TrainingParams
 from runner.model import Accelerator, Inventory, Node, Resources, Task
+from runner.plan import slices
 from runner.plan.gangs import Layout, bundles_on, of_bundle
 from runner.plan.nearest import nearest
 from runner.plan.offers import Lack, asks, lacks, of_worker, offered
@@ -24,6 +25,17 @@ def misfit(task: Task, params: TrainingParams | None, inventory: Inventory, lie:
     def divides(count: int, num_nodes: int | None) -> bool:
         return division.is_divisible(params, count, num_nodes)
 
+    def serves(ask: Resources) -> bool:
+        kind = find(task.kind)
+        if ask.topology is not None and ask.num_nodes != 1 and not kind.is_gang:
+            return False
+        if kind.resources is not None:
+            try:
+                kind.resources(kind.params.model_validate(dict(task.params), strict=False), ask)
+            except ValueError:
+                return False
+        return params is None or not precision.faults(params, ask)
+
     lines = explained(inventory.nodes, task.resources, lie)
     if not inventory.nodes:
         lines = [f"{inventory.source} has no nodes"]
@@ -31,7 +43,13 @@ def misfit(task: Task, params: TrainingParams | None, inventory: Inventory, lie:
         task=task.name,
         asks=asks(task.resources),
         lacks=tuple(lines),
-        nearest=nearest(inventory.nodes, task.resources, together=together, divides=divides),
+        nearest=nearest(
+            inventory.nodes,
+            task.resources,
+            together=together,
+            divides=divides,
+            serves=serves,
+        ),
     )
 
 
@@ -39,6 +57,9 @@ def explained(nodes: tuple[Node, ...], asked: Resources, lie: Layout) -> list[st
     """For every alternative: what each node lacks for a bundle, and what there is in all."""
     lines: list[str] = []
     for accelerator in asked.accelerators:
+        if accelerator is not None and slices.wants_slice(asked, accelerator):
+            lines += slices.explained(nodes, asked, accelerator)
+            continue
         ask, devices = of_bundle(asked, accelerator, lie.size)
         missing = {node.name: lacks(node, ask, devices) for node in nodes}
         beside = f" for {lie.size} workers" if lie.size > 1 and lie.count > 1 else ""

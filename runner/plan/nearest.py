@@ -7,9 +7,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from runner.model import Accelerator, Node, Resources
+from runner.plan import slices
 from runner.plan.gangs import alternatives, bundles_on, hosts, layout
 from runner.plan.offers import offered, same_type
-from runner.spec.resources import TPU_COUNTS, TYPES, memory_text, parse_accelerator
+from runner.spec.resources import TYPES, memory_text, parse_accelerator
+from runner.spec.topologies import TPU_COUNTS
 
 # The types that a spec can name, as compared.
 _SPELLED = {same_type(name) for name in TYPES}
@@ -20,14 +22,34 @@ _LEAST_MEMORY = 1e6
 Divides = Callable[[int, int | None], bool]
 
 
-def nearest(nodes: tuple[Node, ...], asked: Resources, *, together: int, divides: Divides) -> str:
+def nearest(
+    nodes: tuple[Node, ...],
+    asked: Resources,
+    *,
+    together: int,
+    divides: Divides,
+    serves: Callable[[Resources], bool],
+) -> str:
     """The request closest to this one that the nodes would take.
 
     Close means, in this order: the device asked for, as many of it, as many workers, as many CPUs,
     as much memory. ``together`` workers lie on one node; ``divides`` says whether the task can run
-    with so many workers, on so many nodes.
+    with so many workers, on so many nodes, ``serves`` whether it can run on such devices.
     """
     best: tuple[tuple[float, ...], str] | None = None
+    for wanted in asked.accelerators:
+        if wanted is None or wanted.family != "tpu":
+            continue
+        for ask, closeness, where in slices.alike(nodes, asked, wanted):
+            rank = (*closeness, 1, ask.cpus, ask.memory_bytes or 0, 0)
+            if serves(ask) and (best is None or rank > best[0]):
+                best = rank, f"{_words(asked, ask, str(ask.accelerators[0]))} would fit {where}"
+    said = asked
+    if asked.topology is not None:  # what follows are devices of one node
+        others = [each for each in asked.accelerators if each is None or each.family != "tpu"]
+        asked = replace(
+            asked, accelerators=tuple(others), topology=None, num_workers=1, num_nodes=None
+        )
     for node in nodes:
         if node.cpus <= 0:
             continue
@@ -39,6 +61,8 @@ def nearest(nodes: tuple[Node, ...], asked: Resources, *, together: int, divides
                 cpus=min(asked.cpus, node.cpus),
                 memory_bytes=None if memory is None else min(memory, node.memory_bytes),
             )
+            if not serves(ask):
+                continue
             if asked.num_workers == 1 and asked.num_nodes is None:
                 found, where = ask, node.name
             else:
@@ -51,7 +75,7 @@ def nearest(nodes: tuple[Node, ...], asked: Resources, *, together: int, divides
             rank = (*closeness, found.num_workers, found.cpus, found.memory_bytes or 0,
                     -(node.count_max is not None))  # fmt: skip
             if best is None or rank > best[0]:
-                best = rank, f"{_words(asked, found, device)} would fit {where}"
+                best = rank, f"{_words(said, found, device)} would fit {where}"
     return best[1] if best else ""
 
 
@@ -59,10 +83,14 @@ def _words(asked: Resources, found: Resources, device: str) -> str:
     words = []
     if asked.num_workers > 1:
         words.append(f"num_workers: {found.num_workers}")
-    if asked.num_nodes is not None:
+    if asked.num_nodes is not None and (asked.topology is None or asked.num_workers > 1):
         words.append(f"num_nodes: {found.num_nodes}")
     if asked.accelerators != (None,):
         words.append(f"accelerators: {device}")
+    if found.topology is not None:
+        words.append(f"accelerator_args: {{topology: {found.topology}}}")
+    elif asked.topology is not None:
+        words.append("accelerator_args: null")
     words.append(f"cpus: {found.cpus:.12g}")
     if found.memory_bytes is not None and found.memory_bytes >= _LEAST_MEMORY:
         words.append(f"memory: {memory_text(found.memory_bytes)}")

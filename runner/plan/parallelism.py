@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from runner.kinds import division, find
+from runner.kinds.division import count_stages
 from runner.kinds.memory import copy_fits, device_bytes, parameters_of, training_bytes
 from runner.kinds.parallelism import in_words, needs_shards, resolve_widths
 from runner.kinds.training import TrainingParams
-from runner.model import Accelerator, Node, Resources, Task, Widths
+from runner.model import Accelerator, Node, PlannedTask, Resources, Task, Widths
 from runner.plan.gangs import Layout, bundles_on
 from runner.plan.offers import UNSTATED_MEMORY, same_type
 from runner.spec.resources import memory_text
@@ -70,6 +71,26 @@ def explain(
     if fits:
         return widths, f"{words}; auto: ddp, as {what} takes {takes} of {of}"
     return widths, f"{words}; auto: fsdp, as {what} takes {takes}, more than half of {of}"
+
+
+def stages_in_words(planned: PlannedTask) -> str:
+    """Where a planned pipeline is cut, and into how many pieces each step; empty for no pipeline.
+
+    '2 of about as many parameters each; a step in 4 micro-batches of 4 samples, by 1f1b'.
+    """
+    params, batches = training_params(planned.task), planned.batches
+    if params is None or batches is None or params.parallelism.pp == 1:
+        return ""
+    chosen = params.parallelism
+    cuts = " and ".join(chosen.pp_split)
+    where = f", cut before {cuts}" if cuts else " of about as many parameters each"
+    pieces = chosen.microbatches * batches.gradient_accumulation_steps
+    rows = batches.per_device_batch_size // chosen.microbatches
+    size = f"{'at most ' if batches.is_auto else ''}{rows} sample{'' if rows == 1 else 's'}"
+    return (
+        f"{count_stages(params)}{where}; a step in {pieces} micro-batch"
+        f"{'' if pieces == 1 else 'es'} of {size}, by {chosen.pp_schedule}"
+    )
 
 
 def _against(params: TrainingParams) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 from runner.errors import Misfit, PlanError
@@ -18,10 +18,11 @@ from runner.model import (
     Resources,
     Task,
 )
+from runner.plan import slices
 from runner.plan.arithmetic import batches
 from runner.plan.gangs import Layout, alternatives, bundles_on, hosts, layout
 from runner.plan.misfit import misfit
-from runner.plan.offers import demand, same_type
+from runner.plan.offers import demand, device_words, same_type
 from runner.plan.parallelism import counts_for, device_memory, explain, training_params
 
 TYPE_LABEL = "ray.io/accelerator-type"
@@ -62,7 +63,11 @@ def place(job: Job, inventory: Inventory) -> Plan:
             )
         )
     if misfits:
-        raise PlanError(misfits)
+        lost = {each.task for each in misfits}
+        is_up = any(node.count_max is None for node in inventory.nodes)
+        hints = [slices.how_to_declare(each.resources) for each in job.tasks
+                 if each.name in lost and is_up]  # fmt: skip
+        raise PlanError(misfits, hint=next(filter(None, hints), ""))
     return Plan(job=job, cluster=inventory.source, tasks=tuple(planned))
 
 
@@ -104,6 +109,11 @@ def _place_one(task: Task, params: TrainingParams | None, inventory: Inventory) 
     layouts = [layout(n, together=together, num_nodes=asked.num_nodes) for n in counts]
     passed: list[str] = []
     for accelerator in asked.accelerators:
+        if accelerator is not None and slices.wants_slice(asked, accelerator):
+            if on_slice := _place_on_slice(task, accelerator, inventory, passed):
+                return on_slice
+            passed.append(f"{device_words(asked, accelerator)} fits nowhere")
+            continue
         for pools in alternatives(inventory.nodes, accelerator):
             # The more workers the better; of as many, the pool that comes first.
             for lie, pool in product(layouts, pools):
@@ -116,12 +126,37 @@ def _place_one(task: Task, params: TrainingParams | None, inventory: Inventory) 
                     if any(bundles_on(node, asked, accelerator, lie) for node in others):
                         why.append("keeps off nodes with accelerators")
                 return _Place(
-                    _placement(task, accelerator, chosen, lie, why),
+                    _placement(
+                        task,
+                        accelerator,
+                        chosen,
+                        lie,
+                        [*why, _where(asked, accelerator, chosen, lie)],
+                    ),
                     device_memory(chosen, asked, accelerator, lie),
                 )
         fit = "fits" if layouts[-1].num_workers == 1 else "fit"
         passed.append(f"{_workers(asked, accelerator, layouts[-1])} {fit} nowhere")
     return misfit(task, params, inventory, layouts[-1])
+
+
+def _place_on_slice(
+    task: Task, accelerator: Accelerator, inventory: Inventory, passed: list[str]
+) -> _Place | None:
+    """A place on a whole TPU slice: any of those that fit, whichever is free when it starts."""
+    asked = task.resources
+    found = slices.fitting(inventory.nodes, asked, accelerator)
+    if not found:
+        return None
+    lie = slices.layout_of(found[0])
+    each = replace(accelerator, count=found[0].chips_per_host)
+    chosen = [node for one in found for node in one.nodes]
+    why = [*passed, slices.in_words(asked, accelerator, found)]
+    placement = _placement(task, each, chosen, lie, why)
+    return _Place(
+        replace(placement, in_one_slice=lie.is_spread),
+        device_memory(chosen, asked, each, lie),
+    )
 
 
 def _placement(
@@ -139,7 +174,7 @@ def _placement(
         nodes=tuple(node.name for node in chosen),
         node_ids=tuple(node.id for node in chosen if node.id is not None),
         demand=demand(task.resources, accelerator),
-        reason="; ".join([*why, _where(task.resources, accelerator, chosen, lie)]),
+        reason="; ".join(why),
         labels=labels,
         bundles=(lie.size,) * lie.count,
         is_spread=lie.is_spread,

@@ -7,6 +7,7 @@ import re
 from runner.model import Accelerator
 from runner.spec.document import shown
 from runner.spec.suggest import did_you_mean
+from runner.spec.topologies import TPU_COUNTS, slice_sizes
 
 FAMILIES = ("gpu", "tpu", "npu")
 
@@ -27,8 +28,6 @@ TYPES: dict[str, str] = {
     ),
     **dict.fromkeys(("Ascend310", "Ascend310B", "Ascend910", "Ascend910B"), "npu"),
 }  # fmt: skip
-
-TPU_COUNTS = (1, 2, 4, 8)
 
 _ACCELERATOR = re.compile(r"([A-Za-z][A-Za-z0-9-]*?)(?::([0-9]{0,6}\.?[0-9]{1,6}))?")
 _MEMORY = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*([KMGT]i?B)")
@@ -69,13 +68,23 @@ def parse_accelerator(text: str) -> Accelerator | None:
         )
     if count <= 0:
         raise ValueError(f"'{shown(text)}' asks for none; leave it out, or ask for cpu")
-    if family == "tpu" and count not in TPU_COUNTS:
-        raise ValueError(f"'{shown(text)}': a worker takes 1, 2, 4 or 8 chips of a TPU host")
+    if family == "tpu" and count not in TPU_COUNTS and count not in slice_sizes(kind):
+        raise ValueError(f"'{shown(text)}': {_chips_beside(count, kind)}")
     if count != int(count) and (count > 1 or family != "gpu"):
         raise ValueError(
             f"'{shown(text)}': only a share of one gpu may be asked for, such as gpu:0.5"
         )
     return Accelerator(family=family, type=kind, count=count)
+
+
+def _chips_beside(count: float, kind: str | None) -> str:
+    """What is said of a number of TPU chips that nothing has."""
+    if count < max(TPU_COUNTS):
+        return "a worker takes 1, 2, 4 or 8 chips of a TPU host"
+    sizes = slice_sizes(kind)
+    below = [f"{size}" for size in sizes if size < count][-1:]
+    above = [f"{size}" for size in sizes if size > count][:1]
+    return f"no slice has so many chips; the nearest that do: {' or '.join([*below, *above])}"
 
 
 def parse_memory(text: str) -> int:

@@ -81,6 +81,15 @@ class WorkersSpec(Parameters):
         return self
 
 
+class AcceleratorArgs(Parameters):
+    """What else is asked of the devices."""
+
+    topology: str = Field(
+        description="how the chips of a TPU slice are arranged, such as 2x4 or 2x2x2; a slice "
+        "goes to a task as a whole"
+    )
+
+
 class ResourcesSpec(Parameters):
     """What each worker of a task asks for, and how many workers share the task."""
 
@@ -92,7 +101,11 @@ class ResourcesSpec(Parameters):
         None,
         description="devices, such as gpu:1, H100:8, TPU-V5E:8 or npu:1; a list is "
         "alternatives in order, where cpu may come last. Of each worker where num_workers is "
-        "given; else a task that trains gets a worker for each GPU, all on one node",
+        "given; else a task that trains gets a worker for each GPU, all on one node. Of a TPU the "
+        "chips: of one host, or with a topology of the whole slice, and a worker for each host",
+    )
+    accelerator_args: AcceleratorArgs | None = Field(
+        None, description="which slice of TPUs: its topology, such as {topology: 2x4}"
     )
     num_workers: Workers | WorkersSpec | None = Field(
         None,
@@ -111,6 +124,9 @@ class ResourcesSpec(Parameters):
         choices = self.choices()
         nodes, asked = self.num_nodes, self.num_workers
         most = asked.max if isinstance(asked, WorkersSpec) else asked
+        topology = self.topology()
+        if topology is not None and (most == 1 or not is_gang):
+            nodes = nodes or 1  # of slices with as many chips, one with a single host
         if is_gang and most is None:
             most = max(gpus_of(choice) for choice in choices) * (nodes or 1)
             nodes = nodes or (1 if most > 1 else None)  # H100:8 means those of one machine
@@ -125,7 +141,16 @@ class ResourcesSpec(Parameters):
             num_workers=most or 1,
             min_workers=asked.min if isinstance(asked, WorkersSpec) else None,
             num_nodes=nodes,
+            topology=topology,
         )
+
+    def topology(self) -> str | None:
+        """The topology of the TPU slice that is asked for; None where no TPU is among the choices.
+
+        Defaults for every task may name one, which means nothing to those on other devices.
+        """
+        has_tpu = any(choice and choice.family == "tpu" for choice in self.choices())
+        return self.accelerator_args.topology if self.accelerator_args and has_tpu else None
 
     def choices(self) -> tuple[Accelerator | None, ...]:
         """The alternatives as written, in order; None means CPU."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -25,6 +26,15 @@ class Imitated:
     token: str
     orders: TextIO
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment of a command that means this cluster."""
+        return {
+            "RAY_ADDRESS": self.address,
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": self.token,
+        }
+
     def remove(self, node: str) -> None:
         """Ends a node without a word, as if its machine were switched off."""
         self.orders.write(f"remove {node}\n")
@@ -33,7 +43,21 @@ class Imitated:
 
 @pytest.fixture(scope="module")
 def imitated() -> Iterator[Imitated]:
-    """A head and two nodes that declare accelerators they don't have; ended by process id."""
+    """A head and two nodes that declare accelerators they don't have."""
+    with imitating("devices") as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def sliced() -> Iterator[Imitated]:
+    """The host of a v5e-8 and the hosts of two v4-16 slices, as Ray sees them; no TPU is here."""
+    with imitating("slices") as cluster:
+        yield cluster
+
+
+@contextmanager
+def imitating(which: str) -> Iterator[Imitated]:
+    """A cluster of imitation nodes, ended by process id."""
     token, mark = secrets.token_hex(32), secrets.token_hex(8)
     # Ray's sockets lie in it, whose paths may be no longer than 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="imitated-"))
@@ -41,7 +65,7 @@ def imitated() -> Iterator[Imitated]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).parent / "imitation.py"), str(folder)],
+            [sys.executable, str(Path(__file__).parent / "imitation.py"), str(folder), which],
             env={**kept, **about},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -64,9 +88,4 @@ def imitated() -> Iterator[Imitated]:
 @pytest.fixture
 def beside(imitated: Imitated, tmp_path: Path) -> Command:
     """The command on a machine from which the imitated cluster is meant, and may be used."""
-    about = {
-        "RAY_ADDRESS": imitated.address,
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": imitated.token,
-    }
-    return Command(environment(tmp_path / "state", **about), tmp_path)
+    return Command(environment(tmp_path / "state", **imitated.variables), tmp_path)

@@ -1,8 +1,9 @@
 """A Ray cluster of imitation nodes on this machine, up until standard input ends or it is killed.
 
-    python imitation.py FOLDER
+    python imitation.py FOLDER devices|slices
 
-A plain head, one node that declares GPUs and one that declares a TPU; nothing here has either. It
+"devices" is a plain head, one node that declares GPUs and one that declares a TPU; "slices" a host
+with the eight chips of a v5e-8, and two v4-16 slices of two hosts each. Nothing here has any. It
 prints one line of JSON when it is up: its address. A line "remove NAME" on standard input ends a
 node without a word. A process of its own, since Ray reads most of
 its environment when it is imported. Loopback only, its files in FOLDER.
@@ -14,8 +15,9 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
-NODES = {
+DEVICES: dict[str, dict[str, Any]] = {
     "plain": {"num_cpus": 2, "memory": 2_000_000_000},
     "with-gpus": {
         "num_cpus": 2,
@@ -32,7 +34,27 @@ NODES = {
 }
 
 
-def main(folder: str) -> None:
+def host(name: str, worker: int, pod_type: str, topology: str, chips: int) -> dict[str, Any]:
+    """A node with what GKE and Google's metadata server tell the hosts of a slice."""
+    about = {
+        "TPU_NAME": name,
+        "TPU_WORKER_ID": str(worker),
+        "TPU_ACCELERATOR_TYPE": pod_type,
+        "TPU_TOPOLOGY": topology,
+    }
+    return {"num_cpus": 1, "memory": 2_000_000_000, "resources": {"TPU": chips}, "about": about}
+
+
+SLICES = {
+    "five": host("small", 0, "v5litepod-8", "2x4", 8),
+    "a-0": host("slice-a", 0, "v4-16", "2x2x2", 4),
+    "a-1": host("slice-a", 1, "v4-16", "2x2x2", 4),
+    "b-0": host("slice-b", 0, "v4-16", "2x2x2", 4),
+    "b-1": host("slice-b", 1, "v4-16", "2x2x2", 4),
+}
+
+
+def main(folder: str, which: str) -> None:
     os.environ["RAY_TMPDIR"] = folder  # where the head's address is noted, too
     temporary = str(Path(folder) / "ray")
     Path(temporary).mkdir()
@@ -40,8 +62,10 @@ def main(folder: str) -> None:
 
     cluster = Cluster()
     nodes = {}
-    for name, offers in NODES.items():
+    for name, offers in {"devices": DEVICES, "slices": SLICES}[which].items():
         more = {} if cluster.head_node else {"include_dashboard": False, "temp_dir": temporary}
+        about = offers.pop("about", {})
+        os.environ |= about  # where Ray looks, and what the node's workers are started with
         nodes[name] = cluster.add_node(
             wait=False,
             node_name=name,
@@ -50,6 +74,8 @@ def main(folder: str) -> None:
             **offers,
             **more,
         )
+        for variable in about:
+            del os.environ[variable]
     cluster.wait_for_nodes(timeout=60)
     print(json.dumps({"address": cluster.address}), flush=True)
     for line in sys.stdin:
@@ -59,4 +85,4 @@ def main(folder: str) -> None:
 
 if __name__ == "__main__":
     os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from runner.model import Accelerator, Inventory, Job, Node, Resources, Task
+from runner.model import Accelerator, Inventory, Job, Node, Resources, Task, TpuSlice
 from runner.spec.resources import parse_accelerator
 
 PARAMS = {"model": {"name": "mlp"}, "data": {"name": "digits"}, "max_epochs": 2}
@@ -19,9 +20,11 @@ def task(name: str = "t", devices: str = "cpu", **more: Any) -> Task:
         num_workers=more.pop("num_workers", 1),
         min_workers=more.pop("min_workers", None),
         num_nodes=more.pop("num_nodes", None),
+        topology=more.pop("topology", None),
     )
     more.setdefault("params", PARAMS)
-    return Task(name=name, kind="train", resources=resources, **more)
+    more.setdefault("kind", "train")
+    return Task(name=name, resources=resources, **more)
 
 
 def job(*tasks: Task) -> Job:
@@ -40,6 +43,14 @@ def node(
         accelerators=tuple(device(word) for word in devices.split()),
         count_max=most,
     )
+
+
+def host(
+    name: str, devices: str, *, of: str | None = None, topology: str | None = None, **more: Any
+) -> Node:
+    """A node that is a host of the TPU slice ``of`` with that topology, as far as they are said."""
+    about = TpuSlice(name=of, topology=topology, pod_type=more.pop("pod_type", None))
+    return replace(node(name, devices, **more), tpu_slice=about)
 
 
 def device(word: str) -> Accelerator:

@@ -10,7 +10,7 @@ import yaml
 from placing import job, task
 
 from runner.errors import PlanError, SpecError
-from runner.model import Accelerator, Node
+from runner.model import Accelerator, Node, TpuSlice
 from runner.plan import place
 from runner.plan.cluster_file import read
 
@@ -80,6 +80,29 @@ def test_how_many_may_run_is_bounded_by_both_limits() -> None:
     assert nodes(SMALL.replace("max_workers: 5", "max_workers: 1"))["gpu"].count_max == 1
     assert nodes(SMALL.replace("max_workers: 5\n", ""))["gpu"].count_max == 2
     assert set(nodes(SMALL.replace("max_workers: 5", "max_workers: 0"))) == {"head"}
+
+
+@pytest.mark.parametrize(
+    ("more", "topology", "pod_type"),
+    [
+        ("node_config: {acceleratorType: v4-16}", None, "v4-16"),
+        ("node_config: {acceleratorConfig: {type: V4, topology: 2x2x2}}", "2x2x2", None),
+        ("labels: {ray.io/accelerator-type: TPU-V4, ray.io/tpu-topology: 2x2x2}", "2x2x2", None),
+    ],
+)
+def test_one_host_of_a_larger_slice_is_no_node_to_start_alone(
+    more: str, topology: str | None, pod_type: str | None
+) -> None:
+    tpu = "{CPU: 8, TPU: 4}\n    labels: {ray.io/accelerator-type: TPU-V4}\n"
+    if more.startswith("labels"):
+        tpu = "{CPU: 8, TPU: 4}\n"
+    text = SMALL.replace("{CPU: 2}\n", f"{{CPU: 2}}\n  v4:\n    resources: {tpu}    {more}\n")
+    assert nodes(text)["v4"].tpu_slice == TpuSlice(topology=topology, pod_type=pod_type)
+    with pytest.raises(PlanError) as caught:
+        place(job(task("t", "TPU-V4:4")), read(text.encode(), file="c.yaml"))
+    assert "v4 has 0 (its TPU-V4:4 is a part of a slice, which goes as a whole)" in str(
+        caught.value
+    )
 
 
 def test_memory_counts_where_it_is_stated() -> None:

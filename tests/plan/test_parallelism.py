@@ -9,6 +9,7 @@ from placing import PARAMS, inventory, job, node, task
 
 from runner.model import Node, PlannedTask
 from runner.plan import place
+from runner.plan.parallelism import stages_in_words
 
 # 12 blocks of width 768 and as many heads: 85 million parameters.
 LARGE = {
@@ -91,6 +92,34 @@ def test_the_smallest_of_the_devices_decides() -> None:
     assert words(huge, kinds[0], devices="gpu", num_workers=2).startswith("2 copies (ddp)")
     mixed = node("a", "gpu/H100:2"), node("b", "gpu/Odd-GPU:2")
     assert UNKNOWN in words(huge, *mixed, devices="gpu")
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        (
+            {"microbatches": 2},
+            "2 of about as many parameters each; a step in 8 micro-batches of 4 samples, by 1f1b",
+        ),
+        (
+            {"pp_schedule": "gpipe", "pp_split": ["blocks.3"]},
+            "2, cut before blocks.3; a step in 4 micro-batches of 8 samples, by gpipe",
+        ),
+        (
+            {"pp_schedule": "interleaved-1f1b", "microbatches": 8,
+             "pp_split": ["blocks.1", "blocks.2", "blocks.3"]},
+            "4, cut before blocks.1 and blocks.2 and blocks.3; a step in 32 micro-batches of "
+            "1 sample, by interleaved-1f1b",
+        ),
+    ],
+)  # fmt: skip
+def test_where_a_pipeline_is_cut_and_into_how_many_pieces_a_step(
+    given: dict[str, Any], wanted: str
+) -> None:
+    params = {**LARGE, "global_batch_size": 64, "per_device_batch_size": 8}
+    cut = planned({**params, "parallelism": {"pp": 2, **given}}, node("n", cpus=8))
+    assert stages_in_words(cut) == wanted
+    assert stages_in_words(planned(params, node("n", cpus=8))) == ""
 
 
 def test_one_worker_divides_nothing() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from placing import inventory, job, node, task
+from placing import PARAMS, inventory, job, node, task
 
 from runner.errors import PlanError
 from runner.model import Node, Placement, Resources
@@ -267,3 +267,13 @@ def test_a_chain_of_2000_tasks_is_planned_in_no_time() -> None:
     plan = place(job(*reversed(chain)), inventory(CPU))
     assert time.process_time() - began < 2.0
     assert {each.task.name: each.wave for each in plan.tasks} == {n: i for i, n in enumerate(names)}
+
+
+@pytest.mark.parametrize(
+    ("precision", "nearest"), [("auto", "accelerators: cpu, cpus: 1 would fit cpu-1"), ("fp8", "")]
+)
+def test_no_cpu_is_offered_to_a_task_in_fp8(precision: str, nearest: str) -> None:
+    asked = task(devices="H100:1", params={**PARAMS, "precision": precision})
+    with pytest.raises(PlanError) as raised:
+        place(job(asked), inventory(CPU))
+    assert raised.value.misfits[0].nearest == nearest

@@ -198,7 +198,7 @@ WRONG = {
     "num_workers: 2": "8:5: unknown key 'num_workers'; did you mean 'resources.num_workers'?",
     "precision: bf16": (
         '8:16: precision is "bf16"; expected one of auto, fp32, bf16-mixed, fp16-mixed, '
-        "bf16-true; did you mean 'bf16-mixed'?"
+        "bf16-true, fp8; did you mean 'bf16-mixed'?"
     ),
     "checkpoint: {keep: 0, every_steps: 5}": "8:24: keep is 0; expected at least 1",
     "checkpoint: {}": (
