@@ -52,7 +52,7 @@ class DistillParams(TrainingParams):
     cache_teacher: Literal["auto", "always", "never"] = Field(
         "auto",
         description="compute the teacher's logits once per sample and reuse them; auto does so "
-        "where they fit in memory and nothing augments the samples",
+        "where they fit in memory and the samples are neither augmented nor streamed",
     )
 
     @model_validator(mode="after")
@@ -62,13 +62,18 @@ class DistillParams(TrainingParams):
                 "'cache_teacher: always' gives a student that sees augmented samples the "
                 "teacher's answers to others; expected auto or never, or no 'augment'"
             )
+        if self.data.stream and self.cache_teacher == "always":
+            raise ValueError(
+                "'cache_teacher' always keeps an answer to every sample in memory, and 'stream' is "
+                "for samples that do not fit there; expected auto or never"
+            )
         return self
 
 
 def run(context: Context) -> Iterator[Yield]:
     """Distils; yields the student as artifact ``model``, both models' measurements and ratios."""
     from runner.torchlib.artifact import load
-    from runner.torchlib.data.dataset import Dataset
+    from runner.torchlib.data import Dataset
     from runner.torchlib.device import prepare
     from runner.torchlib.distillation import make_objective
     from runner.torchlib.measure import measure_artifact

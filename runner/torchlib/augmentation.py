@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from runner.errors import TaskError
 from runner.torchlib.batches import derive_seed
-from runner.torchlib.data.dataset import Dataset
+from runner.torchlib.data import Dataset
 from runner.torchlib.transfer import send
 
 
@@ -49,7 +49,7 @@ class Augmentation:
     def draw(self, data: Dataset, *, seed: int, epoch: int) -> Draws:
         """What happens to each sample in an epoch."""
         generator = torch.Generator().manual_seed(derive_seed(seed, "augment", epoch))
-        samples = len(data.train_inputs)
+        samples = data.train_samples
         height, width = data.input_shape[1:]
 
         def numbers(below: int) -> Tensor:

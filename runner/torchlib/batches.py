@@ -60,17 +60,138 @@ def epoch_order(samples: int, *, seed: int, epoch: int) -> Tensor:
     return torch.randperm(samples, generator=generator)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batching:
+    """How the samples of an epoch are divided into windows, and what of them is one rank's.
+
+    The last window holds what is left over, dealt out evenly: a rank that gets nothing of a portion
+    has one of which no row counts, so that all ranks go through as many. With ``is_padded`` every
+    portion has ``micro_batch_size`` rows and every window as many portions. With several ranks,
+    ``global_batch_size`` must be a multiple of theirs times ``micro_batch_size``.
+    """
+
+    global_batch_size: int
+    micro_batch_size: int
+    share: Share = Share()
+    is_padded: bool = False
+
+    @property
+    def own(self) -> int:
+        """The rows of a whole window that are one rank's."""
+        return self.global_batch_size // self.share.count
+
+    def whole(self, samples: int) -> int:
+        """How many samples of an epoch are in whole windows; one rank alone takes any as such."""
+        is_alone = self.share.count == 1 and not self.is_padded
+        return samples if is_alone else samples - samples % self.global_batch_size
+
+    def deal(self, order: Tensor) -> Dealt:
+        """This rank's part of all samples, which are given in the epoch's order."""
+        whole = self.whole(len(order))
+        mine, left = order[:whole], order[whole:]
+        if self.share.count > 1:
+            mine = mine.view(
+                -1, self.own // self.micro_batch_size, self.share.count, self.micro_batch_size
+            )
+            mine = mine[:, :, self.share.index].reshape(-1)
+        chunks = torch.split(left, self.micro_batch_size * self.share.count) if len(left) else ()
+        return Dealt(
+            whole=mine,
+            last=[
+                (
+                    torch.tensor_split(chunk, self.share.count)[self.share.index],
+                    chunk[: self.micro_batch_size],
+                )
+                for chunk in chunks
+            ],
+            samples=len(order),
+        )
+
+    def piece_size(self, rows: int) -> int:
+        """The rows of a rank's whole windows that about ``rows`` are, at least those of one."""
+        return self.own * max(1, rows // self.own)
+
+    def pieces(self, dealt: Dealt, *, rows: int, first: int = 0) -> Iterator[Piece]:
+        """What a rank was dealt, from window ``first`` on, in pieces that are fetched at once.
+
+        They are of about so many ``rows``, and lie where they would if the first window was 0.
+        """
+        own, samples = self.own, dealt.samples - first * self.global_batch_size
+        size = self.piece_size(rows)
+        start = min(first * own, len(dealt.whole))
+        while start < len(dealt.whole):
+            stop = min(len(dealt.whole), start - start % size + size)
+            indices = dealt.whole[start:stop]
+            windows = []
+            for at in range(0, len(indices), own):
+                held = min(own, len(indices) - at)
+                lengths = [
+                    min(self.micro_batch_size, held - row)
+                    for row in range(0, held, self.micro_batch_size)
+                ]
+                total = held * self.share.count
+                windows.append(Outline([(length, length) for length in lengths], total))
+                samples -= total
+            yield Piece(indices, windows)
+            start = stop
+        if dealt.last:
+            last = list(dealt.last)
+            if self.is_padded:
+                filler = last[0][0][:0], last[0][1]
+                last += [filler] * (own // self.micro_batch_size - len(last))
+            rows_of = [self._filled(mine, others) for mine, others in last]
+            kept = [(len(rows), len(mine)) for rows, (mine, _) in zip(rows_of, last, strict=True)]
+            yield Piece(torch.cat(rows_of), [Outline(kept, samples)])
+
+    def _filled(self, mine: Tensor, others: Tensor) -> Tensor:
+        if self.is_padded:
+            rows = torch.cat([mine, others])
+            return rows.repeat(-(-self.micro_batch_size // len(rows)))[: self.micro_batch_size]
+        return mine if len(mine) else others
+
+
+class Dealt(NamedTuple):
+    """One rank's samples of an epoch: those of ``whole`` windows, and of the last, shorter one.
+
+    Of each portion of the last these are the rank's own, and others that may fill it up. In all the
+    epoch has so many ``samples``, of all ranks.
+    """
+
+    whole: Tensor
+    last: list[tuple[Tensor, Tensor]]
+    samples: int
+
+
+class Outline(NamedTuple):
+    """The portions of a window as (rows, rows that count), and the samples of all ranks in it."""
+
+    portions: list[tuple[int, int]]
+    samples: int
+
+
+class Piece(NamedTuple):
+    """Samples that are fetched at once, in the order of the portions that they make up."""
+
+    indices: Tensor
+    windows: list[Outline]
+
+    def cut(self, columns: Batch) -> Iterator[Window]:
+        """The windows, given the columns of all ``indices``."""
+        lengths = [rows for window in self.windows for rows, _ in window.portions]
+        parts = zip(*(torch.split(column, lengths) for column in columns), strict=True)
+        for window in self.windows:
+            portions = [Portion(next(parts), kept) for _, kept in window.portions]
+            yield Window(portions, window.samples)
+
+
 def epoch_windows(
     columns: Sequence[Tensor],
     *,
-    global_batch_size: int,
-    micro_batch_size: int,
+    batching: Batching,
     seed: int,
     epoch: int,
     device: str,
     layout: torch.memory_format,
-    share: Share = Share(),
-    is_padded: bool = False,
     first: int = 0,
     change: Change | None = None,
 ) -> Iterator[Window]:
@@ -78,81 +199,37 @@ def epoch_windows(
 
     ``columns`` are tensors with one row a sample: inputs, targets, and whatever the objective
     needs besides. The order depends on ``seed`` and ``epoch`` alone, and which samples make a
-    window does not depend on how many ranks share it. The last window holds what is left over,
-    dealt out evenly: a rank that gets nothing of a portion has one of which no row counts, so that
-    all ranks go through as many. With ``is_padded`` every portion has ``micro_batch_size`` rows and
-    every window as many portions.
-
-    With several ranks, ``global_batch_size`` must be a multiple of theirs times
-    ``micro_batch_size``. Bytes become int64, the type that embeddings and losses index with; inputs
-    are put through ``change`` and into ``layout``.
+    window does not depend on how many ranks share it. Bytes become int64, the type that embeddings
+    and losses index with; inputs are put through ``change`` and into ``layout``.
     """
-    order = epoch_order(len(columns[0]), seed=seed, epoch=epoch)[first * global_batch_size :]
-    is_alone = share.count == 1 and not is_padded
-    whole = len(order) if is_alone else len(order) - len(order) % global_batch_size
-    own = global_batch_size // share.count
-    mine = order[:whole]
-    if share.count > 1:
-        mine = mine.view(-1, own // micro_batch_size, share.count, micro_batch_size)
-        mine = mine[:, :, share.index].reshape(-1)
-    bytes_per_window = own * sum(_row_bytes(column) for column in columns)
-    piece_size = own * max(1, _PIECE_BYTES // max(1, bytes_per_window))
-    for indices in torch.split(mine, piece_size) if whole else ():
-        piece = _gather_all(columns, indices, device, layout, change)
-        for window in zip(*(torch.split(column, own) for column in piece), strict=True):
-            samples = len(window[0]) * share.count
-            if own <= micro_batch_size:
-                yield Window([Portion(window, len(window[0]))], samples)
-            else:
-                parts = zip(
-                    *(torch.split(column, micro_batch_size) for column in window), strict=True
-                )
-                yield Window([Portion(part, len(part[0])) for part in parts], samples)
-    if whole < len(order):
-        left = order[whole:]
-        dealt = _deal(left, micro_batch_size, share)
-        if is_padded:
-            filler = (left[:0], left[:micro_batch_size])
-            dealt += [filler] * (own // micro_batch_size - len(dealt))
-        portions = []
-        for indices, others in dealt:
-            kept = len(indices)
-            if is_padded:
-                indices = _fill(torch.cat([indices, others]), micro_batch_size)
-            elif not kept:
-                indices = others
-            portions.append(Portion(_gather_all(columns, indices, device, layout, change), kept))
-        yield Window(portions, len(left))
+    dealt = batching.deal(epoch_order(len(columns[0]), seed=seed, epoch=epoch))
+    rows = rows_of_piece(sum(_row_bytes(column) for column in columns))
+    for piece in batching.pieces(dealt, rows=rows, first=first):
+        gathered = [gather(column, piece.indices, device) for column in columns]
+        yield from piece.cut(ready(gathered, piece.indices, layout, change))
 
 
-def _deal(left: Tensor, micro_batch_size: int, share: Share) -> list[tuple[Tensor, Tensor]]:
-    """For each portion of what is left: this rank's indices, and some that may fill it up."""
-    return [
-        (torch.tensor_split(chunk, share.count)[share.index], chunk[:micro_batch_size])
-        for chunk in torch.split(left, micro_batch_size * share.count)
-    ]
+def rows_of_piece(row_bytes: int) -> int:
+    """How many rows of so many bytes are fetched at once."""
+    return _PIECE_BYTES // max(1, row_bytes)
 
 
-def _fill(indices: Tensor, length: int) -> Tensor:
-    return indices.repeat(-(-length // len(indices)))[:length]
+def ready(
+    columns: Sequence[Tensor],
+    indices: Tensor,
+    layout: torch.memory_format,
+    change: Change | None,
+) -> Batch:
+    """Columns of the samples ``indices`` as a step takes them: changed, and in ``layout``."""
+    inputs, *others = columns
+    if change is not None:
+        inputs = change(inputs, indices)
+    return (arrange(inputs, layout), *(_indexable(rows) for rows in others))
 
 
 def _row_bytes(column: Tensor) -> int:
     width = 8 if column.dtype == torch.uint8 else column.element_size()
     return width * (column.numel() // max(1, len(column)))
-
-
-def _gather_all(
-    columns: Sequence[Tensor],
-    indices: Tensor,
-    device: str,
-    layout: torch.memory_format,
-    change: Change | None,
-) -> Batch:
-    inputs, *others = (gather(column, indices, device) for column in columns)
-    if change is not None:
-        inputs = change(inputs, indices)
-    return (arrange(inputs, layout), *(_indexable(rows) for rows in others))
 
 
 def _indexable(rows: Tensor) -> Tensor:

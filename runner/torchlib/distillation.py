@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from runner.errors import TaskError
 from runner.torchlib.artifact import LoadedModel, check_data
-from runner.torchlib.data.dataset import Dataset
+from runner.torchlib.data import Dataset
 from runner.torchlib.layout import arrange, place
 from runner.torchlib.objectives import rows
 
@@ -77,8 +77,8 @@ def make_objective(
     ``alpha`` is the weight of the soft term, in [0, 1]. Where inputs don't change from epoch to
     epoch, the teacher can run once over each sample and its logits be reused; ``auto`` does so
     where they take no more than ``CACHE_LIMIT_BYTES`` (a language model has 256 of them a byte of
-    text). With augmented inputs take ``never``. The teacher runs in eval mode and without
-    gradients, so that it stays as it is.
+    text). With augmented inputs take ``never``; where the data is streamed, nothing is reused. The
+    teacher runs in eval mode and without gradients, so that it stays as it is.
 
     Raises TaskError if the teacher was made for other data.
     """
@@ -92,6 +92,7 @@ def make_objective(
     teacher.model.eval()
     cache_bytes = data.train_targets.numel() * len(data.classes) * 4
     is_cached = cache == "always" or (cache == "auto" and cache_bytes <= CACHE_LIMIT_BYTES)
+    is_cached = is_cached and data.stream is None
     return Distillation(
         temperature=temperature,
         alpha=alpha,

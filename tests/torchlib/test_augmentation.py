@@ -12,7 +12,7 @@ from training import make_model, train, weights
 
 from runner.errors import TaskError
 from runner.torchlib.augmentation import Augmentation
-from runner.torchlib.batches import Share, epoch_order, epoch_windows
+from runner.torchlib.batches import Batching, Share, epoch_order, epoch_windows
 from runner.torchlib.data import Dataset
 
 
@@ -97,13 +97,13 @@ def test_no_matter_who_takes_a_sample(digits: Dataset, ranks: int, micro: int) -
     for rank in range(ranks):
         for window in epoch_windows(
             (data.train_inputs, torch.arange(27)),
-            global_batch_size=8 * ranks,
-            micro_batch_size=micro,
+            batching=Batching(
+                global_batch_size=8 * ranks, micro_batch_size=micro, share=Share(rank, ranks)
+            ),
             seed=5,
             epoch=2,
             device="cpu",
             layout=torch.contiguous_format,
-            share=Share(rank, ranks),
             change=draws,
         ):
             for (inputs, indices), kept in window.portions:

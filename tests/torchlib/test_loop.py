@@ -16,7 +16,7 @@ from training import make_model, series, train, weights
 from runner.errors import TaskError
 from runner.model import Metric, Progress
 from runner.torchlib import loop
-from runner.torchlib.batches import derive_seed, epoch_order, epoch_windows
+from runner.torchlib.batches import Batching, derive_seed, epoch_order, epoch_windows
 from runner.torchlib.data import Dataset
 from runner.torchlib.engine import Single
 from runner.torchlib.objectives import CrossEntropy
@@ -100,8 +100,7 @@ def test_every_sample_once_an_epoch_in_another_order() -> None:
     def seen(seed: int, epoch: int) -> list[list[float]]:
         windows = epoch_windows(
             (rows, rows),
-            global_batch_size=4,
-            micro_batch_size=3,
+            batching=Batching(global_batch_size=4, micro_batch_size=3),
             seed=seed,
             epoch=epoch,
             device="cpu",
@@ -128,8 +127,7 @@ def test_large_data_is_gathered_in_pieces(monkeypatch: pytest.MonkeyPatch) -> No
     def seen() -> list[list[float]]:
         windows = epoch_windows(
             (rows, rows),
-            global_batch_size=8,
-            micro_batch_size=8,
+            batching=Batching(global_batch_size=8, micro_batch_size=8),
             seed=0,
             epoch=0,
             device="cpu",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from runner.model import Metric, Progress
+from runner.storage import Place
 from runner.torchlib.checkpoint import Checkpoints
 from runner.torchlib.data import Dataset
 from runner.torchlib.engine import Single
@@ -45,9 +45,10 @@ def train(
     weight_decay: float = 0.0,
     objective: Objective | None = None,
     precision: PrecisionName = "fp32",
+    has_graphs: bool = False,
     ema: float | None = None,
     stopping: Mapping[str, Any] | None = None,
-    checkpoints: Path | None = None,
+    checkpoints: Place | None = None,
     stop_after: int | None = None,
     **settings: Any,
 ) -> list[Metric | Progress]:
@@ -56,14 +57,14 @@ def train(
     With ``checkpoints`` it writes one every three steps, and goes on from what is there; it is
     given up after the step ``stop_after``.
     """
-    engine = Single(model, precision=Precision(precision, "cpu"), device="cpu")
+    engine = Single(model, precision=Precision(precision, "cpu"), has_graphs=has_graphs)
     made = make_optimizer(
         engine.parameters(),
         name=optimizer,  # type: ignore[arg-type]
         learning_rate=learning_rate,
         weight_decay=weight_decay,
     )
-    samples = len(data.train_inputs)
+    samples = data.train_samples
     steps = max_steps or count_steps(samples, global_batch_size=batch, epochs=epochs)
     schedule = make_schedule(made, total_steps=steps)
     average = None if ema is None else Average(engine, decay=ema)
