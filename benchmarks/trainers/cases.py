@@ -40,11 +40,11 @@ CASES = {
     ),
     "gpt": Case(
         data="stdlib",
-        data_args={"bytes": 120_000},
+        data_args={"bytes": 240_000},
         model="gpt",
         args={"dim": 128, "depth": 2, "heads": 4},
         batch=16,
-        batches=10,
-        epochs=2,
+        batches=30,
+        epochs=1,
     ),
 }

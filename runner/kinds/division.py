@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from runner.errors import TaskError
 from runner.kinds.parallelism import resolve_widths
 from runner.kinds.training import TrainingParams, batch_sizes
 from runner.model import Resources, Widths
@@ -23,6 +24,35 @@ def divide(params: TrainingParams, num_workers: int) -> Widths:
     if widths.pp > 1:
         _check_microbatches(params, widths, micro, windows)
     return widths
+
+
+def batches_within(params: TrainingParams, dp: int, max_rows: int | None) -> tuple[int, int, int]:
+    """As ``batch_sizes``, with at most ``max_rows`` samples in a forward pass.
+
+    The global batch stays as it is: smaller portions are accumulated. In a pipeline a forward pass
+    sees a micro-batch. Raises TaskError where the pipeline's schedule takes none so small.
+    """
+    whole, micro, windows = batch_sizes(params, dp)
+    pieces = params.parallelism.microbatches if params.parallelism.pp > 1 else 1
+    rows = micro // pieces
+    if max_rows is None or rows <= max_rows:
+        return whole, micro, windows
+    widths = Widths(pp=params.parallelism.pp, dp_replicate=dp)
+    for fewer in (n for n in range(max_rows, 0, -1) if rows * windows % n == 0):
+        smaller = whole, fewer * pieces, whole // (dp * fewer * pieces)
+        try:
+            if widths.pp > 1:
+                _check_microbatches(params, widths, *smaller[1:])
+        except ValueError as error:
+            if fewer == 1:
+                raise TaskError(
+                    f"{rows} samples at once were too many for the devices' memory, and fewer "
+                    f"don't go with the pipeline: {error}",
+                    hint="take another pp_schedule, or activation_checkpointing: true",
+                ) from error
+        else:
+            break
+    return smaller
 
 
 def check(params: TrainingParams | None, num_workers: int, num_nodes: int | None) -> None:

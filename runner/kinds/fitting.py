@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
+from runner.errors import TaskError
 from runner.kinds import Yield
+from runner.kinds.changing import change
+from runner.kinds.division import batches_within
 from runner.kinds.memory import copy_fits
 from runner.kinds.parallelism import resolve_widths
-from runner.kinds.training import DataParams, MeasuredDataParams, TrainingParams, batch_sizes
-from runner.model import Artifact, Context, Metric, Progress
+from runner.kinds.training import DataParams, MeasuredDataParams, TrainingParams
+from runner.model import Artifact, Context, Fact, Metric, Progress, Stream
 
 if TYPE_CHECKING:
-    from runner.torchlib.data.dataset import Dataset, Preparation
+    from runner.data.dataset import Preparation
+    from runner.torchlib.data import Dataset
     from runner.torchlib.engine import Engine, Model
+    from runner.torchlib.models import ModelSpec
     from runner.torchlib.objectives import Objective
     from runner.torchlib.weights import Copy
 
@@ -25,11 +30,21 @@ COLLECTIVE_LIMIT_S = 600.0
 
 
 def load_data(
-    data: DataParams | MeasuredDataParams, block_size: int, like: Preparation | None = None
+    data: DataParams | MeasuredDataParams,
+    block_size: int,
+    like: Preparation | None = None,
+    *,
+    stream: Stream | None = None,
 ) -> Dataset:
-    """The data of a task. The split does not depend on the task's seed, so that tasks compare."""
+    """The data of a task. The split does not depend on the task's seed, so that tasks compare.
+
+    ``stream`` is what data is read with that is not to be held in memory; every rank of a gang must
+    load such data.
+    """
     from runner.torchlib.data import load
 
+    if isinstance(data, DataParams) and data.stream:
+        return _streamed(data, stream, like)
     return load(
         name=data.name,
         path=data.path,
@@ -39,6 +54,31 @@ def load_data(
         label=data.label,
         test_fraction=data.test_fraction,
         block_size=block_size,
+        like=like,
+    )
+
+
+def _streamed(data: DataParams, stream: Stream | None, like: Preparation | None) -> Dataset:
+    from runner.data import look_up
+    from runner.torchlib.streaming.survey import FORMATS, survey
+
+    if stream is None:
+        raise TaskError(
+            "data with 'stream: true' is read by Ray Data, and this worker runs without Ray",
+            hint="run it with 'runner submit', or leave 'stream' out if the data fits in memory",
+        )
+    path, format = look_up(str(data.path), data.format)
+    if format not in FORMATS:
+        raise TaskError(
+            f"{path} holds {format}, and only {' and '.join(FORMATS)} can be streamed",
+            hint="leave 'stream' out, or write the data as Parquet",
+        )
+    return survey(
+        path,
+        format=format,
+        label=data.label,
+        test_fraction=data.test_fraction,
+        stream=stream,
         like=like,
     )
 
@@ -56,9 +96,34 @@ def fit_and_keep(
     """
     from runner.torchlib import artifact
     from runner.torchlib.measure import measure_artifact
+
+    with gang(context):
+        trained = yield from _train(context, params, objective_for, like)
+    if trained is None:
+        return
+    model, spec, data = trained
+    yield Progress(step=1, total_steps=1, phase="measure")
+    folder = context.folder / "model"
+    artifact.save(folder, model, spec=spec, dataset=data)
+    yield Artifact(name="model", path=folder)
+    yield from measure_artifact(folder, data, threads=context.threads, device=context.device)
+
+
+def _train(
+    context: Context,
+    params: TrainingParams,
+    objective_for: Callable[[Dataset], Objective],
+    like: Preparation | None,
+) -> Generator[Yield, None, tuple[Model, ModelSpec, Dataset] | None]:
+    """The trained model and its data, on rank 0. Data that is streamed, the gang reads together."""
     from runner.torchlib.models import ModelSpec, build, check_form, try_out
 
-    data = load_data(params.data, params.model.args.get("block_size") or 128, like)
+    block_size = params.model.args.get("block_size") or 128
+    if params.data.stream:
+        yield Progress(step=0, total_steps=1, phase="survey")
+    data = load_data(params.data, block_size, like, stream=context.stream)
+    if data.stream is not None:
+        yield Fact(name="data", text=str(data.stream))
     spec = ModelSpec(name=params.model.name, factory=params.model.factory, args=params.model.args)
     check_form(spec, data)
     make = partial(
@@ -72,43 +137,18 @@ def fit_and_keep(
     )
     model = make()
     try_out(model, data)
-    at_peak = _change(context, params, model, data)
-    with gang(context):
-        engine = _engine(context, params, model)
+    changed = yield from change(context, params, model, data)
+    engine = _engine(context, params, model, has_graphs=changed.has_graphs)
+    with data.reading():
+        at_peak = changed.samples_per_s_at_peak
         yield from _fit(context, params, engine, data, objective_for(data), at_peak)
-        state = engine.state()
+    state = engine.state()
     if state is None:
-        return
+        return None
     if context.world_size > 1:
         model = make()
         model.load_state_dict(state)
-    yield Progress(step=1, total_steps=1, phase="measure")
-    folder = context.folder / "model"
-    artifact.save(folder, model, spec=spec, dataset=data)
-    yield Artifact(name="model", path=folder)
-    yield from measure_artifact(folder, data, threads=context.threads, device=context.device)
-
-
-def _change(context: Context, params: TrainingParams, model: Model, data: Dataset) -> float | None:
-    """Makes the model recompute or compile where asked to, before it is divided.
-
-    Returns how many samples a second this worker's device would train on at its peak, if known.
-    """
-    from runner.torchlib.operations import samples_per_s_at_peak
-    from runner.torchlib.precision import resolve
-
-    at_peak = samples_per_s_at_peak(
-        model, data, device=context.device, precision=resolve(params.precision, context.device)
-    )
-    if params.activation_checkpointing:
-        from runner.torchlib.recomputation import recompute
-
-        recompute(model, is_compiled=params.compile)
-    if params.compile:
-        from runner.torchlib.compilation import compile_model
-
-        compile_model(model, device=context.device, is_staged=params.parallelism.pp > 1)
-    return at_peak
+    return model, spec, data
 
 
 def gang(context: Context) -> AbstractContextManager[None]:
@@ -118,7 +158,7 @@ def gang(context: Context) -> AbstractContextManager[None]:
     from runner.torchlib.parallel.world import joined
 
     return joined(
-        folder=context.folder,
+        folder=context.shared,
         host=context.host,
         rank=context.rank,
         world_size=context.world_size,
@@ -127,14 +167,14 @@ def gang(context: Context) -> AbstractContextManager[None]:
     )
 
 
-def _engine(context: Context, params: TrainingParams, model: Model) -> Engine:
+def _engine(context: Context, params: TrainingParams, model: Model, *, has_graphs: bool) -> Engine:
     """The model on this worker's device, or divided among the gang's."""
     from runner.torchlib.engine import Single
     from runner.torchlib.precision import Precision, resolve
 
     precision = Precision(resolve(params.precision, context.device), context.device)
     if context.world_size == 1:
-        return Single(model, precision=precision, device=context.device)
+        return Single(model, precision=precision, device=context.device, has_graphs=has_graphs)
     from runner.torchlib.measure import count_parameters
     from runner.torchlib.parallel.engine import make_engine
     from runner.torchlib.parallel.options import Options
@@ -147,7 +187,7 @@ def _engine(context: Context, params: TrainingParams, model: Model) -> Engine:
         parts=chosen.tp * chosen.pp,
     )
     widths = resolve_widths(chosen, context.world_size, copy_fits=agreed(bool(fits)))
-    whole, micro, _ = batch_sizes(params, widths.dp)
+    whole, micro, _ = batches_within(params, widths.dp, context.max_rows)
     return make_engine(
         model,
         widths=widths,
@@ -180,11 +220,12 @@ def _fit(
     from runner.torchlib.optimizers import make_optimizer
     from runner.torchlib.schedules import make_schedule
 
-    whole, micro, _ = batch_sizes(params, engine.share.count)
+    whole, micro, _ = batches_within(params, engine.share.count, context.max_rows)
     if params.per_device_batch_size == "auto":
         from runner.torchlib.batch_size import find_batch_size
 
         micro = find_batch_size(engine, data, objective, most=micro)
+    if params.per_device_batch_size == "auto" or context.max_rows is not None:
         yield Metric(name="train/per_device_batch_size", value=micro)
     optimizer = make_optimizer(
         engine.parameters(),
@@ -220,7 +261,7 @@ def _fit(
         )
     if params.checkpoint is not None:
         checkpoints = Checkpoints(
-            context.folder / CHECKPOINTS,
+            context.shared / CHECKPOINTS,
             every_steps=params.checkpoint.every_steps,
             keep=params.checkpoint.keep,
             engine=engine,
@@ -239,7 +280,7 @@ def _fit(
             warmup_steps=params.lr_scheduler.warmup_steps,
             total_steps=params.max_steps
             or count_steps(
-                len(data.train_inputs), global_batch_size=whole, epochs=params.max_epochs or 1
+                data.train_samples, global_batch_size=whole, epochs=params.max_epochs or 1
             ),
         ),
         global_batch_size=whole,

@@ -36,7 +36,8 @@ ArtifactPath = Annotated[
     Field(
         min_length=1,
         json_schema_extra={"artifact": "model"},
-        description="a model artifact: ${tasks.NAME.outputs.model}, or the path of its folder",
+        description="a model artifact: ${tasks.NAME.outputs.model}, or the path or URI of its "
+        "folder",
     ),
 ]
 
@@ -157,6 +158,25 @@ class DataParams(SourceParams):
     test_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
         0.2, description="share held out for testing, where the data brings no split"
     )
+    stream: bool = Field(
+        False,
+        description="read Parquet files or folders of images again in every epoch, each worker its "
+        "part, for what does not fit in memory; what is held out is kept there",
+    )
+
+    @model_validator(mode="after")
+    def _streams_files(self) -> DataParams:
+        if not self.stream:
+            return self
+        if self.path is None:
+            raise ValueError("'stream' goes with 'path' only")
+        format = self._format()
+        if format not in ("parquet", "images", None):
+            raise ValueError(
+                f"'stream' reads Parquet files and folders of images, and the data is {format}; "
+                "expected no 'stream', or the data in one of these"
+            )
+        return self
 
     @property
     def train_samples(self) -> int | None:
@@ -208,11 +228,13 @@ class CheckpointParams(Parameters):
     """When to write down all that a training needs to go on as if it had never stopped."""
 
     every_steps: PositiveInt = Field(description="optimizer steps from one to the next")
-    keep: PositiveInt = Field(2, description="how many to keep, the newest")
+    keep: PositiveInt = Field(
+        2, description="how many to keep, the newest; all go once the task is finished"
+    )
 
 
-class TrainingParams(Parameters):
-    """What every kind takes that trains a model."""
+class FittingParams(Parameters):
+    """What every kind takes that trains a model, in whatever framework."""
 
     data: DataParams = Field(description="what to train and measure on")
     model: ModelParams = Field(description="what to train")
@@ -220,6 +242,34 @@ class TrainingParams(Parameters):
     lr_scheduler: SchedulerParams = Field(default_factory=SchedulerParams)
     max_epochs: PositiveInt | None = Field(None, description="passes over the training data")
     max_steps: PositiveInt | None = Field(None, description="optimizer steps, instead of epochs")
+
+    @model_validator(mode="after")
+    def _model_takes_the_data(self) -> FittingParams:
+        if self.model.name is not None and self.data.forms is not None:
+            wrong = unfit(self.model.name, self.data.forms)
+            if wrong is not None:
+                raise ValueError(f"{wrong[0]}; expected {wrong[1]}")
+        return self
+
+    @model_validator(mode="after")
+    def _one_length(self) -> FittingParams:
+        if (self.max_epochs is None) == (self.max_steps is None):
+            raise ValueError("expected exactly one of 'max_epochs' and 'max_steps'")
+        return self
+
+    @model_validator(mode="after")
+    def _warms_up_in_time(self) -> FittingParams:
+        if self.max_steps is not None and self.lr_scheduler.warmup_steps > self.max_steps:
+            raise ValueError(
+                f"expected max_steps of at least warmup_steps, which is "
+                f"{self.lr_scheduler.warmup_steps}"
+            )
+        return self
+
+
+class TrainingParams(FittingParams):
+    """What every kind takes that trains a model with PyTorch."""
+
     global_batch_size: PositiveInt | None = Field(
         None, description="samples that one optimizer step sees; 64 unless the others give it"
     )
@@ -237,8 +287,10 @@ class TrainingParams(Parameters):
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
         0.0, description="weight of the uniform distribution in the target"
     )
-    precision: Literal["auto", "fp32", "bf16-mixed", "fp16-mixed", "bf16-true"] = Field(
-        "auto", description="numbers to compute in; auto: bf16-mixed on a GPU that has it, or fp32"
+    precision: Literal["auto", "fp32", "bf16-mixed", "fp16-mixed", "bf16-true", "fp8"] = Field(
+        "auto",
+        description="numbers to compute in; auto: bf16-mixed on a GPU that has it, or fp32; fp8: "
+        "wide linear layers in it, on H100 and the like, which pays with compile: true only",
     )
     ema: EmaParams | None = Field(
         None, description="evaluate and keep a moving average of the weights, not the last ones"
@@ -257,7 +309,9 @@ class TrainingParams(Parameters):
         "gradient: less memory, a third more time",
     )
     compile: bool = Field(
-        False, description="torch.compile each block, or the whole of a model without blocks"
+        False,
+        description="torch.compile each block, or the whole of a model without blocks; a small one "
+        "on one GPU into CUDA graphs",
     )
     deterministic: bool = Field(
         False,
@@ -268,14 +322,6 @@ class TrainingParams(Parameters):
     checkpoint: CheckpointParams | None = Field(
         None, description="what a lost or resumed attempt goes on from; without, it starts anew"
     )
-
-    @model_validator(mode="after")
-    def _model_takes_the_data(self) -> TrainingParams:
-        if self.model.name is not None and self.data.forms is not None:
-            wrong = unfit(self.model.name, self.data.forms)
-            if wrong is not None:
-                raise ValueError(f"{wrong[0]}; expected {wrong[1]}")
-        return self
 
     @model_validator(mode="after")
     def _augments_images(self) -> TrainingParams:
@@ -299,21 +345,6 @@ class TrainingParams(Parameters):
                     "per_device_batch_size auto does not go with pp, whose micro-batches have one "
                     "size; expected a number"
                 )
-        return self
-
-    @model_validator(mode="after")
-    def _one_length(self) -> TrainingParams:
-        if (self.max_epochs is None) == (self.max_steps is None):
-            raise ValueError("expected exactly one of 'max_epochs' and 'max_steps'")
-        return self
-
-    @model_validator(mode="after")
-    def _warms_up_in_time(self) -> TrainingParams:
-        if self.max_steps is not None and self.lr_scheduler.warmup_steps > self.max_steps:
-            raise ValueError(
-                f"expected max_steps of at least warmup_steps, which is "
-                f"{self.lr_scheduler.warmup_steps}"
-            )
         return self
 
 

@@ -4,7 +4,8 @@ The driver tells it what happened; it answers with what to do. Why an attempt en
 table, what happens next:
 
     finished     the task is finished, and what waited for it may start
-    failed       the task is failed; its code would fail again
+    failed       the task is failed; its code would fail again. But where a worker of a gang ran
+                 out of memory, another attempt with half as many samples at once, however often
     timed_out    the task is timed_out
     lost         another attempt, up to retry.max_restarts; after that the task is lost
     cancelled    the task is cancelled
@@ -18,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from runner.errors import fewer_rows
 from runner.model import Plan, Task, TaskStatus
 
 
@@ -31,13 +33,14 @@ class Start:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Before:
-    """What became of a task when its run went before: attempts made, whether one finished, and the
-    paths of what that one made, by name.
+    """What became of a task when its run went before: attempts made, whether one finished, the
+    paths of what that one made, by name, and to how many samples at once memory had it come down.
     """
 
     attempts: int = 0
     is_finished: bool = False
     outputs: Mapping[str, str] = field(default_factory=dict)
+    max_rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,8 @@ class Schedule:
     """The state of a plan that is being carried out.
 
     ``before`` is what a run that is resumed had come to: what is finished stays so, attempts are
-    numbered on, and are counted anew against ``retry.max_restarts``.
+    numbered on, and are counted anew against ``retry.max_restarts``. ``max_rows`` holds for each
+    task the most samples that a forward pass may see, None where memory has set no bound.
     """
 
     def __init__(self, plan: Plan, before: Mapping[str, Before] | None = None) -> None:
@@ -64,6 +68,8 @@ class Schedule:
             for name, each in self.before.items()
         }
         self.attempts = {name: each.attempts for name, each in self.before.items()}
+        self.max_rows = {name: each.max_rows for name, each in self.before.items()}
+        self._not_counted = dict.fromkeys(self.tasks, 0)
 
     def begin(self) -> list[Start | End]:
         """What may start at once."""
@@ -73,7 +79,10 @@ class Schedule:
         self, task: str, status: TaskStatus, error: Mapping[str, Any] | None
     ) -> list[Start | End]:
         """What follows from the end of the task's running attempt."""
-        made = self.attempts[task] - self.before[task].attempts
+        if status == "failed" and self._lower(task, error):
+            self._not_counted[task] += 1
+            return [self._start(task)]
+        made = self.attempts[task] - self.before[task].attempts - self._not_counted[task]
         if status == "lost" and made <= self.tasks[task].retry.max_restarts:
             return [self._start(task)]
         self.status[task] = status
@@ -105,6 +114,14 @@ class Schedule:
         if found <= {"finished"}:
             return "finished"
         return "cancelled" if "cancelled" in found else "failed"
+
+    def _lower(self, task: str, error: Mapping[str, Any] | None) -> bool:
+        """Whether the task can go on with fewer samples at once than the attempt had."""
+        fewer, before = fewer_rows(error), self.max_rows[task]
+        if fewer is None or (before is not None and fewer >= before):
+            return False
+        self.max_rows[task] = fewer
+        return True
 
     def _start(self, task: str) -> Start:
         self.status[task] = "running"

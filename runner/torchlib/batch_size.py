@@ -7,13 +7,17 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from runner.errors import TaskError
+from runner.errors import OutOfMemory, TaskError
 from runner.torchlib.batches import Portion
-from runner.torchlib.data.dataset import Dataset
+from runner.torchlib.data import Dataset
 from runner.torchlib.engine import Engine
 from runner.torchlib.layout import arrange
 from runner.torchlib.objectives import Objective
 
+_HINT = (
+    "shard the model (parallelism: {strategy: fsdp}), recompute activations "
+    "(activation_checkpointing: true), or take a device with more memory"
+)
 # Adam's two moments, which come with the first step and so after the trial.
 _STATES = 2
 
@@ -79,8 +83,7 @@ def find_batch_size(engine: Engine, data: Dataset, objective: Objective, *, most
     if found is None:
         raise TaskError(
             f"not even one sample fits into the memory of {engine.device} beside the model",
-            hint="shard the model (parallelism: {strategy: fsdp}), recompute activations "
-            "(activation_checkpointing: true), or take a device with more memory",
+            hint=_HINT,
         )
     return found
 
@@ -89,7 +92,8 @@ class Backward:
     """An engine's backward passes, in smaller portions from the first on that has no memory.
 
     ``parts`` is into how many each portion is cut by now. A gang's rank can't do so alone, as the
-    others wait for as many passes as they make themselves.
+    others wait for as many passes as they make themselves: there another attempt begins with
+    smaller portions.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -99,17 +103,22 @@ class Backward:
     def __call__(
         self, portions: list[Portion], objective: Objective, targets_in_window: int, classes: int
     ) -> list[Tensor]:
-        """As ``Engine.backward``. Raises TaskError where one sample is too many already."""
+        """As ``Engine.backward``.
+
+        Raises OutOfMemory where one sample is too many already, or where this is a rank of several.
+        """
         while True:
             mine = portions if self.parts == 1 else _cut(portions, self.parts)
+            rows = self._engine.rows_at_once(mine)
             try:
                 return self._engine.backward(mine, objective, targets_in_window, classes)
             except torch.OutOfMemoryError as error:
-                rows = max(len(portion.columns[0]) for portion in mine)
                 if rows == 1 or not self._engine.is_alone:
-                    raise TaskError(
-                        f"{self._engine.device} ran out of memory with {rows} samples at once",
-                        hint="lower per_device_batch_size, or set it to auto",
+                    samples = f"{rows} sample{'' if rows == 1 else 's'}"
+                    raise OutOfMemory(
+                        f"{self._engine.device} ran out of memory with {samples} at once",
+                        rows=rows,
+                        hint=_HINT,
                     ) from error
                 self.parts *= 2
             _forget(self._engine)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Protocol, TypeAlias
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from runner.torchlib.batches import Portion, Share
-from runner.torchlib.data.dataset import Dataset
+from runner.torchlib.data import Dataset
 from runner.torchlib.layout import place
 from runner.torchlib.measure import Score, score
 from runner.torchlib.objectives import Objective, check_logits
@@ -46,6 +47,9 @@ class Engine(Protocol):
         Raises TaskError if the model's outputs are not logits of ``classes`` classes.
         """
 
+    def rows_at_once(self, portions: list[Portion]) -> int:
+        """The most samples that one of the forward passes of ``backward`` sees."""
+
     def clip(self, parameters: list[nn.Parameter], max_norm: float) -> None:
         """Scales the gradients of all ranks down to this norm, if theirs is larger."""
 
@@ -54,6 +58,9 @@ class Engine(Protocol):
 
     def total(self, values: Tensor) -> Tensor:
         """The sum over all ranks of values that each part of the loss was counted in once."""
+
+    def summing(self, values: Tensor) -> Callable[[], Tensor]:
+        """Begins what ``total`` does, and returns what waits for it. Every rank must wait."""
 
     def score(self, data: Dataset) -> Score:
         """The score on the held-out data, the same on every rank."""
@@ -69,12 +76,21 @@ class Engine(Protocol):
 
 
 class Single:
-    """The engine of one device, by default a CPU that computes in fp32."""
+    """The engine of one device, by default a CPU that computes in fp32.
+
+    ``has_graphs`` says that the model was compiled into CUDA graphs.
+    """
 
     def __init__(
-        self, model: nn.Module, *, precision: Precision | None = None, device: str = "cpu"
+        self,
+        model: nn.Module,
+        *,
+        precision: Precision | None = None,
+        device: str = "cpu",
+        has_graphs: bool = False,
     ) -> None:
         self.model = model
+        self._has_graphs = has_graphs
         self.precision = precision or Precision("fp32", device)
         self.device = device
         self.share = Share()
@@ -93,7 +109,11 @@ class Single:
     ) -> list[Tensor]:
         """Adds up the gradients of the portions."""
         losses = []
-        for (inputs, targets, *extra), _ in portions:
+        for index, ((inputs, targets, *extra), _) in enumerate(portions):
+            if self._has_graphs:
+                if index == 1:
+                    self._keep_gradients()
+                torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
             with self.precision.autocast():
                 logits = self.model(self.precision.inputs(inputs))
             if not self._is_checked:
@@ -105,6 +125,19 @@ class Single:
             losses.append(loss.detach())
         return losses
 
+    def _keep_gradients(self) -> None:
+        """Moves gradients out of the graph's memory, to which the next pass writes its own.
+
+        What is added to them then stays (pytorch/pytorch#169545).
+        """
+        for parameter in self.model.parameters():
+            if parameter.grad is not None:
+                parameter.grad = parameter.grad.clone()
+
+    def rows_at_once(self, portions: list[Portion]) -> int:
+        """Those of the largest portion."""
+        return max(len(portion.columns[0]) for portion in portions)
+
     def clip(self, parameters: list[nn.Parameter], max_norm: float) -> None:
         """As torch.nn.utils does."""
         nn.utils.clip_grad_norm_(parameters, max_norm)
@@ -115,6 +148,10 @@ class Single:
     def total(self, values: Tensor) -> Tensor:
         """The values: there is no other rank."""
         return values
+
+    def summing(self, values: Tensor) -> Callable[[], Tensor]:
+        """The values: there is no other rank."""
+        return partial(self.total, values)
 
     def score(self, data: Dataset) -> Score:
         """On this device."""

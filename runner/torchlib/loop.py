@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 from torch.optim import Optimizer
 
 from runner.errors import TaskError
 from runner.model import Metric, Progress
 from runner.torchlib.batch_size import Backward
-from runner.torchlib.batches import derive_seed, epoch_windows
+from runner.torchlib.batches import Batching, derive_seed
 from runner.torchlib.checkpoint import Checkpoints
-from runner.torchlib.data.dataset import Dataset
+from runner.torchlib.data import Dataset
 from runner.torchlib.engine import Engine
+from runner.torchlib.losses import Losses
 from runner.torchlib.measure import Score
 from runner.torchlib.objectives import Objective
 from runner.torchlib.schedules import Schedule
 from runner.torchlib.stopwatch import Stopwatch
 from runner.torchlib.transfer import settle
+from runner.torchlib.windows import source_of
 
 if TYPE_CHECKING:
     from runner.torchlib.augmentation import Augmentation
@@ -72,13 +73,14 @@ def fit(
     (Unix time) to the end of the first step, and ``train/samples_per_s`` (of all ranks) and
     ``train/step_ms`` over the time spent in steps; the first, which pays for what happens only
     once, is left out of these. With ``samples_per_s_at_peak`` (of all devices) also ``train/mfu``,
-    with fp16 ``train/skipped_steps``, with ``stopping`` ``train/best_step`` and, where it ended the
+    with fp16 ``train/skipped_steps``, where portions were cut as memory ran out
+    ``train/per_device_batch_size``, with ``stopping`` ``train/best_step`` and, where it ended the
     training, ``train/stopped_at_step``. Progress comes at most twice a second. The same seed on the
     same number of ranks and threads gives the same weights to the last bit.
 
     Raises TaskError if the model's outputs don't fit the data, or a loss is not finite.
     """
-    samples = len(data.train_inputs)
+    samples = data.train_samples
     targets_per_sample = data.train_targets[0].numel()
     total_steps = schedule.total_steps
     steps_per_epoch = math.ceil(samples / global_batch_size)
@@ -96,12 +98,12 @@ def fit(
         ),
         engine.device,
     )
-    columns = (train_inputs, train_targets, *extra)
+    in_memory = (train_inputs, train_targets, *extra)
     data = replace(data, test_inputs=test_inputs, test_targets=test_targets)
     if augmentation is not None:
         augmentation.check(data)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    losses = _Losses(engine)
+    losses = Losses(engine)
     backward = Backward(engine)
     scaler = engine.precision.scaler
     generators = _generators(engine.device)
@@ -132,6 +134,21 @@ def fit(
         yield Metric(name="test/accuracy", value=held_out.accuracy, step=step)
         return is_enough
 
+    windows = source_of(
+        data,
+        in_memory,
+        batching=Batching(
+            global_batch_size=global_batch_size,
+            micro_batch_size=micro_batch_size or global_batch_size // engine.share.count,
+            share=engine.share,
+            is_padded=engine.is_padded,
+        ),
+        seed=seed,
+        epochs=epochs,
+        device=engine.device,
+        layout=engine.layout,
+        augmentation=augmentation,
+    )
     is_over = step == total_steps
     if step and (step % steps_per_epoch == 0 or is_over) and is_evaluated(step // steps_per_epoch):
         # The checkpoint was written between the epoch's last step and what follows it.
@@ -140,21 +157,7 @@ def fit(
     for epoch in () if is_over else range(step // steps_per_epoch, epochs):
         engine.model.train()
         watch.start()
-        for window in epoch_windows(
-            columns,
-            global_batch_size=global_batch_size,
-            micro_batch_size=micro_batch_size or global_batch_size // engine.share.count,
-            seed=seed,
-            epoch=epoch,
-            device=engine.device,
-            layout=engine.layout,
-            share=engine.share,
-            is_padded=engine.is_padded,
-            first=step - epoch * steps_per_epoch,
-            change=None
-            if augmentation is None
-            else augmentation.draw(data, seed=seed, epoch=epoch),
-        ):
+        for window in windows(epoch, step - epoch * steps_per_epoch):
             # For dropout: the randomness of a step depends on nothing that ran before it, so that a
             # resumed run draws what the whole one would have.
             for generator in generators:
@@ -183,22 +186,22 @@ def fit(
             is_progress = watch.is_progress_due()
             if is_point or is_progress or is_first:
                 watch.pause()
-                # Ranks look at the time for themselves, so only at points may they wait for others.
-                mean_loss = losses.mean(of_all_ranks=is_point)
+                # Ranks look at the time for themselves, so only at points may they speak to others.
+                if is_point:
+                    losses.close(step)
                 if is_first and ready_at_s is not None:
                     yield Metric(name="time/first_step_s", value=time.time() - ready_at_s)
                 if is_first and step < total_steps:
                     watch.seconds = timed_samples = timed_steps = 0
-                if is_point and mean_loss is not None:
-                    losses.clear()
-                    yield Metric(name="train/loss", value=mean_loss, step=step)
+                for at_step, mean_loss in losses.points(is_last=step == total_steps):
+                    yield Metric(name="train/loss", value=mean_loss, step=at_step)
                 if is_progress:
                     yield Progress(
                         step=step,
                         total_steps=total_steps,
                         epoch=step / steps_per_epoch,
                         samples_per_s=timed_samples / watch.seconds if timed_steps else None,
-                        loss=mean_loss,
+                        loss=losses.recent(),
                     )
                 is_first = False
                 watch.start()
@@ -209,12 +212,17 @@ def fit(
         watch.pause()
         if is_evaluated(epoch + 1) and (yield from evaluate()):
             break
+    for at_step, mean_loss in losses.points(is_last=True):
+        yield Metric(name="train/loss", value=mean_loss, step=at_step)
     if checkpoints is not None:
         checkpoints.finish()
     if stopping is not None:
         yield from stopping.end(step, total_steps)
     elif average is not None:
         average.put()
+    if backward.parts > 1:
+        micro = micro_batch_size or global_batch_size // engine.share.count
+        yield Metric(name="train/per_device_batch_size", value=math.ceil(micro / backward.parts))
     if timed_steps:
         yield Metric(name="train/samples_per_s", value=timed_samples / watch.seconds)
         yield Metric(name="train/step_ms", value=1e3 * watch.seconds / timed_steps)
@@ -223,68 +231,6 @@ def fit(
             yield Metric(name="train/mfu", value=rate / samples_per_s_at_peak)
     if scaler is not None:
         yield Metric(name="train/skipped_steps", value=engine.precision.skipped_steps)
-
-
-class _Losses:
-    """The summed losses since the last point, kept on the device until someone asks."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._sums: list[Tensor] = []
-        self._steps: list[int] = []
-        self._targets = 0
-        self._before = self._total = 0.0
-        self._step = 0
-        self._last: float | None = None
-
-    def add(self, step: int, losses: list[Tensor], targets: int) -> None:
-        """The losses that this rank computed in a step, and the targets of all ranks in it."""
-        self._sums += losses
-        self._steps += [step] * len(losses)
-        self._step = step
-        self._targets += targets
-
-    def mean(self, *, of_all_ranks: bool) -> float | None:
-        """The mean over the targets since the last point.
-
-        Where others hold a part of it and can't be asked now, what the last point had; None if
-        there was none.
-        """
-        if not (of_all_ranks or self._engine.is_alone):
-            return self._last
-        # The only place that waits for the device, and so the place to look for a loss gone wrong.
-        sums = torch.stack(self._sums).double() if self._sums else torch.zeros(1).double()
-        total = self._engine.total(sums.sum()).item() + self._before
-        if not math.isfinite(total):
-            wrong = (~sums.isfinite()).nonzero()
-            value, step = total, self._step
-            if len(wrong):
-                value, step = sums[wrong[0]].item(), self._steps[int(wrong[0])]
-            raise TaskError(
-                f"the loss was {value} in step {step + 1}",
-                hint="lower the learning rate, add warmup_steps or max_grad_norm, or look for "
-                "values in the data that are not finite",
-            )
-        self._total = total
-        self._last = total / self._targets
-        return self._last
-
-    def notes(self) -> dict[str, float]:
-        """What a resumed run has to know to give the same points. Every rank must ask."""
-        if self._targets:
-            self.mean(of_all_ranks=True)
-        return {"loss_sum": self._total, "targets": self._targets}
-
-    def restore(self, notes: Mapping[str, float]) -> None:
-        """Takes up what ``notes`` gave."""
-        self._before, self._targets = notes["loss_sum"], int(notes["targets"])
-
-    def clear(self) -> None:
-        """Begins the next point."""
-        self._sums.clear()
-        self._steps.clear()
-        self._targets = 0
-        self._before = self._total = 0.0
 
 
 def _generators(device: str) -> list[torch.Generator]:

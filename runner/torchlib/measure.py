@@ -15,14 +15,14 @@ from torch.nn import functional
 
 from runner.model import Metric
 from runner.torchlib.artifact import check_data, load, size_bytes
-from runner.torchlib.data.dataset import Dataset
+from runner.torchlib.data import Dataset
 from runner.torchlib.device import use_only
 from runner.torchlib.layout import arrange, place
 from runner.torchlib.objectives import rows
 from runner.torchlib.precision import Precision, in_full
 
 # Of a language model, every position has a logit for each byte: fewer sequences at once.
-_EVALUATION_BATCH, _EVALUATION_TARGETS = 256, 4096
+_EVALUATION_BATCH, _TARGETS_AT_ONCE = 256, 4096
 _THROUGHPUT_BATCH = 64
 _WARM_UP_CALLS = 10
 _LATENCY_CALLS = 200
@@ -42,7 +42,7 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Speed:
-    """Milliseconds a call at batch 1 (median and 95th percentile); samples a second at batch 64."""
+    """Milliseconds a call at batch 1 (median and 95th percentile); samples a second in batches."""
 
     latency_p50_ms: float
     latency_p95_ms: float
@@ -74,7 +74,7 @@ def score(
     model.eval()
     loss = torch.zeros((), dtype=torch.float64, device=device)
     correct = torch.zeros((), dtype=torch.int64, device=device)
-    with torch.inference_mode():
+    with torch.no_grad():  # layers in fp8 know no inference mode (torchao 0.18)
         for inputs, targets in zip(
             torch.split(data.test_inputs, evaluation_batch(data)),
             torch.split(data.test_targets, evaluation_batch(data)),
@@ -93,21 +93,28 @@ def score(
 
 def evaluation_batch(data: Dataset) -> int:
     """How many held-out samples are scored at once."""
-    return max(1, min(_EVALUATION_BATCH, _EVALUATION_TARGETS // data.test_targets[0].numel()))
+    return min(_EVALUATION_BATCH, _most_at_once(data))
 
 
-def benchmark(model: nn.Module, inputs: Tensor, *, threads: int, device: str) -> Speed:
+def _most_at_once(data: Dataset) -> int:
+    # Of a text every byte is a target with logits of its own, and memory has to hold them all.
+    return max(1, _TARGETS_AT_ONCE // data.test_targets[0].numel())
+
+
+def benchmark(
+    model: nn.Module, inputs: Tensor, *, threads: int, device: str, batch_size: int
+) -> Speed:
     """How fast ``model`` is on rows of ``inputs``, in eval mode and without gradients.
 
-    Latency is over 200 calls at batch 1, throughput over the median of 30 calls at batch 64, each
-    after ten calls to warm up and with ``threads`` threads. A model so slow that this would take
-    more than three seconds each gets fewer calls, ten at the least. Rows are repeated if there are
-    fewer than 64.
+    Latency is over 200 calls at batch 1, throughput over the median of 30 calls at ``batch_size``,
+    each after ten calls to warm up and with ``threads`` threads. A model so slow that this would
+    take more than three seconds each gets fewer calls, ten at the least. Rows are repeated if there
+    are too few.
     """
     layout = place(model, device)
     model.eval()
-    repeats = -(-_THROUGHPUT_BATCH // len(inputs))
-    batch = inputs.repeat(repeats, *([1] * (inputs.ndim - 1)))[:_THROUGHPUT_BATCH].to(device)
+    repeats = -(-batch_size // len(inputs))
+    batch = inputs.repeat(repeats, *([1] * (inputs.ndim - 1)))[:batch_size].to(device)
     with torch.inference_mode(), use_only(threads):
         alone = _call_seconds(model, arrange(batch[:1], layout), _LATENCY_CALLS)
         together = _call_seconds(model, arrange(batch, layout), _THROUGHPUT_CALLS)
@@ -115,7 +122,7 @@ def benchmark(model: nn.Module, inputs: Tensor, *, threads: int, device: str) ->
     return Speed(
         latency_p50_ms=1e3 * statistics.median(alone),
         latency_p95_ms=1e3 * cuts[-1],
-        samples_per_s=_THROUGHPUT_BATCH / statistics.median(together),
+        samples_per_s=batch_size / statistics.median(together),
     )
 
 
@@ -146,7 +153,13 @@ def measure_artifact(folder: Path, data: Dataset, *, threads: int, device: str) 
     data = data.standardised_as(loaded.preprocessing)
     model = loaded.model
     score = evaluate(model, data, device=device)
-    speed = benchmark(model, data.test_inputs, threads=threads, device=device)
+    speed = benchmark(
+        model,
+        data.test_inputs,
+        threads=threads,
+        device=device,
+        batch_size=min(_THROUGHPUT_BATCH, _most_at_once(data)),
+    )
     values = {
         "data/train_samples": loaded.trained_on.train_samples,
         "data/test_samples": len(data.test_inputs),

@@ -7,33 +7,31 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from runner.torchlib.data.dataset import Dataset
+from runner.torchlib.data import Dataset
 from runner.torchlib.peaks import peak_of
 from runner.torchlib.precision import PrecisionName
 
 
-def samples_per_s_at_peak(
-    model: nn.Module, data: Dataset, *, device: str, precision: PrecisionName
-) -> float | None:
-    """The samples a second that ``device`` would train on if it did nothing but ``model``'s sums.
+def operations_per_s_at_peak(device: str, precision: PrecisionName) -> float:
+    """The operations a second of a GPU at most, as its maker has published it.
 
-    Measured speed over this is the model's FLOPs utilisation (MFU, Chowdhery et al. 2022, appendix
-    B). None where the device's peak is not known, or the operations can't be counted. To be called
-    before the model is compiled or divided.
+    What a training does over this is the model's FLOPs utilisation (MFU, Chowdhery et al. 2022,
+    appendix B). Raises NotImplementedError for a GPU of which it is not known.
     """
-    if torch.device(device).type != "cuda":
-        return None
-    peak = peak_of(torch.cuda.get_device_name(device), precision)
-    operations = None if peak is None else operations_per_sample(model, data)
-    return peak / operations if peak and operations else None
+    name = torch.cuda.get_device_name(device)
+    peak = peak_of(name, precision)
+    if peak is None:
+        raise NotImplementedError(f"the peak of {name} in {precision} is not known")
+    return peak
 
 
-def operations_per_sample(model: nn.Module, data: Dataset) -> float | None:
+def operations_per_sample(model: nn.Module, data: Dataset) -> float:
     """The floating-point operations of one sample's forward and backward pass.
 
     Those of matrix products, convolutions and attention, where a multiplication and an addition
-    are two; attention counts in full, masked or not. They are counted on shapes, without values:
-    None for a model whose own code asks for values.
+    are two; attention counts in full, masked or not. To be called before the model is changed.
+    They are counted on shapes, without values: raises NotImplementedError for a model whose own
+    code asks for values.
     """
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
@@ -54,6 +52,10 @@ def operations_per_sample(model: nn.Module, data: Dataset) -> float | None:
             FlopCounterMode(display=False) as counter,
         ):
             copy.deepcopy(model, memo)(inputs).sum().backward()
-    except (RuntimeError, NotImplementedError):
-        return None
+    except Exception as error:  # code of the user's, which has run on values before
+        said = str(error).partition("\n")[0]
+        raise NotImplementedError(
+            f"the operations of {type(model).__name__} can't be counted on shapes alone "
+            f"({type(error).__name__}: {said})"
+        ) from error
     return float(counter.get_total_flops() / len(inputs))

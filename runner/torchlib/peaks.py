@@ -14,10 +14,11 @@ from runner.torchlib.precision import PrecisionName
 
 
 class Peak(NamedTuple):
-    """10^12 operations a second: in half precision, and in fp32 (where there is it, as TF32)."""
+    """10^12 operations a second in half precision, in fp32 (TF32 where there is it), and in fp8."""
 
     half: float
     fp32: float
+    fp8: float | None = None
 
 
 # Whole names, as a slice of a device (MIG) has a longer one and less to give.
@@ -27,18 +28,22 @@ PEAKS = (
     (r"Tesla T4", Peak(65.0, 8.1)),
     (r"(NVIDIA )?A100-SXM4?-\d+GB|(NVIDIA )?A100-PCIE-\d+GB|NVIDIA A100 80GB PCIe",
      Peak(312.0, 156.0)),
-    (r"NVIDIA L4", Peak(121.0, 60.0)),
-    (r"NVIDIA L40S", Peak(362.0, 183.0)),
-    (r"NVIDIA H100 80GB HBM3|NVIDIA H200", Peak(989.0, 494.7)),
-    (r"NVIDIA H100 PCIe", Peak(756.0, 378.0)),
-    (r"NVIDIA H(100|200) NVL", Peak(835.0, 417.5)),
-    (r"NVIDIA B200", Peak(2250.0, 1125.0)),
+    (r"NVIDIA L4", Peak(121.0, 60.0, 242.5)),
+    (r"NVIDIA L40S", Peak(362.0, 183.0, 733.0)),
+    (r"NVIDIA H100 80GB HBM3|NVIDIA H200", Peak(989.0, 494.7, 1979.0)),
+    (r"NVIDIA H100 PCIe", Peak(756.0, 378.0, 1513.0)),
+    (r"NVIDIA H(100|200) NVL", Peak(835.0, 417.5, 1670.5)),
+    (r"NVIDIA B200", Peak(2250.0, 1125.0, 4500.0)),
 )  # fmt: skip
 
 
 def peak_of(device_name: str, precision: PrecisionName) -> float | None:
-    """Operations a second of the device at most in ``precision``; None for an unknown device."""
+    """Operations a second of the device at most in ``precision``; None for an unknown device.
+
+    That in fp8 is of products in fp8, though a training does some of its own in bf16.
+    """
     for pattern, peak in PEAKS:
         if re.fullmatch(pattern, device_name):
-            return 1e12 * (peak.fp32 if precision == "fp32" else peak.half)
+            found = {"fp32": peak.fp32, "fp8": peak.fp8}.get(precision, peak.half)
+            return None if found is None else 1e12 * found
     return None

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from runner.errors import TaskError
+from runner.torchlib.float8 import has_float8
 
-PrecisionName = Literal["fp32", "bf16-mixed", "fp16-mixed", "bf16-true"]
+PrecisionName = Literal["fp32", "bf16-mixed", "fp16-mixed", "bf16-true", "fp8"]
 
-_HALF = {"bf16-mixed": torch.bfloat16, "fp16-mixed": torch.float16}
+_HALF = {"bf16-mixed": torch.bfloat16, "fp16-mixed": torch.float16, "fp8": torch.bfloat16}
 
 
 class Precision:
@@ -20,7 +21,8 @@ class Precision:
 
     Mixed precision is torch.autocast's. Gradients of fp16 are scaled up before they are computed,
     as small ones would vanish (Micikevicius et al. 2018, section 3.2); a step whose gradients then
-    overflow is left out, and the scale halved.
+    overflow is left out, and the scale halved. fp8 is bf16-mixed for all but the layers that
+    ``float8.convert`` has changed.
     """
 
     def __init__(self, name: PrecisionName, device: str) -> None:
@@ -88,6 +90,13 @@ def resolve(name: str, device: str) -> PrecisionName:
     Raises TaskError for one that the device can't compute in.
     """
     is_cuda = torch.device(device).type == "cuda"
+    if name == "fp8" and not has_float8(device):
+        here = torch.cuda.get_device_name(device) if is_cuda else "a CPU"
+        raise TaskError(
+            f"{here} has no fp8, which precision: fp8 needs",
+            hint="take a GPU of compute capability 8.9 or later (L4, L40S, H100, H200, B200) or an "
+            "MI300; or precision: auto",
+        )
     if name == "auto":
         return "bf16-mixed" if is_cuda and torch.cuda.is_bf16_supported(False) else "fp32"
     if name.startswith("bf16") and is_cuda and not torch.cuda.is_bf16_supported(False):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 import torch
 
-from runner.kinds import find
-from runner.model import Context, Metric, Widths
+from runner.kinds import Yield, find
+from runner.model import Context, Fact, Metric, Widths
 from runner.torchlib import data, loop, stopwatch, transfer
-from runner.torchlib.batches import epoch_windows
+from runner.torchlib.batches import Batching, epoch_windows
 from runner.torchlib.data import Dataset
 from runner.torchlib.device import prepare
 from runner.torchlib.engine import Single
+from runner.torchlib.float8 import has_float8
 from runner.torchlib.loop import fit
 from runner.torchlib.models import build
 from runner.torchlib.objectives import CrossEntropy
@@ -43,18 +44,27 @@ CONVNET = {"name": "convnet", "args": {"channels": [16, 32], "hidden": 0}}
 
 def run(folder: Path, **params: Any) -> dict[str, float]:
     """The metrics of a task of kind train, the last of each name."""
+    return {item.name: item.value for item in task(folder, **params) if isinstance(item, Metric)}
+
+
+def task(folder: Path, **params: Any) -> Iterator[Yield]:
+    """All that a task of kind train yields."""
     kind = find("train")
     given = {"model": VIT, "data": {"name": "digits"}, "max_epochs": 4,
              "optimizer": {"learning_rate": 2e-3}, **params}  # fmt: skip
     context = Context(params=kind.params.model_validate(given), folder=folder, device="cuda")
-    return {item.name: item.value for item in kind.run(context) if isinstance(item, Metric)}
+    return kind.run(context)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16-mixed", "fp16-mixed", "bf16-true"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16-mixed", "fp16-mixed", "bf16-true", "fp8"])
 @pytest.mark.parametrize("model", [VIT, CONVNET], ids=["vit", "convnet"])
 def test_every_precision_learns(
     tmp_path: Path, precision: str, model: Mapping[str, object]
 ) -> None:
+    if precision == "fp8" and not has_float8("cuda"):
+        pytest.skip(f"{torch.cuda.get_device_name()} has no fp8")
+    if precision == "fp8" and model is CONVNET:
+        pytest.skip("a convnet has no linear layers to work on in fp8")
     if precision.startswith("bf16") and not torch.cuda.is_bf16_supported(False):
         pytest.skip(f"{torch.cuda.get_device_name()} has no bf16")
     found = run(tmp_path, precision=precision, model=model)
@@ -70,6 +80,37 @@ def test_compiled(tmp_path: Path, model: Mapping[str, object], accumulation: int
         global_batch_size=64,
     )  # fmt: skip
     assert found["test/accuracy"] > 0.7
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("precision", ["fp32", "bf16-mixed"])
+def test_cuda_graphs_train_as_no_graphs_do(
+    tmp_path: Path, accumulation: int, precision: str
+) -> None:
+    """With a last, shorter batch in every epoch, and averaged weights to evaluate."""
+    settings: dict[str, Any] = {
+        "precision": precision,
+        "gradient_accumulation_steps": accumulation,
+        "global_batch_size": 64,
+        "ema": {"decay": 0.9},
+        "max_grad_norm": 1.0,
+    }
+    items = list(task(tmp_path / "graphs", compile=True, **settings))
+    facts = {item.name: item.text for item in items if isinstance(item, Fact)}
+    assert facts["CUDA graphs"].startswith("used: ")
+    ours, theirs = (
+        [item.value for item in found if isinstance(item, Metric) and item.name == "train/loss"]
+        for found in (items, task(tmp_path / "plain", **settings))
+    )
+    assert ours == pytest.approx(theirs, rel=0.05, abs=0.02)
+
+
+def test_fp8_compiled_trains_as_bf16_does(tmp_path: Path) -> None:
+    if not has_float8("cuda"):
+        pytest.skip(f"{torch.cuda.get_device_name()} has no fp8")
+    found = run(tmp_path / "fp8", precision="fp8", compile=True)
+    half = run(tmp_path / "half", precision="bf16-mixed", compile=True)
+    assert found["test/loss"] == pytest.approx(half["test/loss"], abs=0.2)
 
 
 def test_all_techniques_at_once(tmp_path: Path) -> None:
@@ -107,8 +148,7 @@ def test_data_on_the_device_and_from_the_host_are_the_same(
     def rows(source: Dataset) -> list[torch.Tensor]:
         windows = epoch_windows(
             (source.train_inputs, source.train_targets),
-            global_batch_size=64,
-            micro_batch_size=32,
+            batching=Batching(global_batch_size=64, micro_batch_size=32),
             seed=0,
             epoch=0,
             device="cuda",

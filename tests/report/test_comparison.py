@@ -36,7 +36,7 @@ def test_teacher_student_and_the_change(plan_document: Plan, records: list[Recor
         "model on disk": ("1.20 MB", "0.0103 MB", "117\u00d7 smaller"),
         "latency p50, batch 1": ("0.0951 ms", "0.0412 ms", "2.3\u00d7 faster"),
         "latency p95, batch 1": ("0.116 ms", "0.0498 ms", "2.3\u00d7 faster"),
-        "throughput, batch 64": ("80.1 k/s", "402 k/s", "5.0\u00d7 more"),
+        "throughput, batched": ("80.1 k/s", "402 k/s", "5.0\u00d7 more"),
     }
     assert (table.title, table.caption) == ("Comparison", CAPTION)
 

@@ -11,12 +11,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 from training import make_model, weights
 
-from runner.errors import TaskError
+from runner.errors import OutOfMemory, TaskError
+from runner.model import Metric
 from runner.torchlib.batch_size import Backward, find_batch_size, largest
 from runner.torchlib.batches import Portion
 from runner.torchlib.data import Dataset
 from runner.torchlib.engine import Single
+from runner.torchlib.loop import fit
 from runner.torchlib.objectives import CrossEntropy, Objective
+from runner.torchlib.optimizers import make_optimizer
+from runner.torchlib.schedules import make_schedule
 
 
 class Small(Single):
@@ -85,5 +89,29 @@ def test_a_window_that_does_not_fit_is_cut_and_means_the_same(digits: Dataset, r
 
 def test_one_sample_too_many(digits: Dataset) -> None:
     portion = Portion((digits.train_inputs[:4], digits.train_targets[:4]), 4)
-    with pytest.raises(TaskError, match="ran out of memory with 1 samples at once"):
+    with pytest.raises(TaskError, match="ran out of memory with 1 sample at once"):
         Backward(Small(make_model(digits)))([portion], CrossEntropy(), 4, 10)
+
+
+def test_a_rank_of_several_says_how_many_it_tried(digits: Dataset) -> None:
+    engine = Small(make_model(digits))
+    engine.is_alone = False
+    portion = Portion((digits.train_inputs[:16], digits.train_targets[:16]), 16)
+    with pytest.raises(OutOfMemory, match="ran out of memory with 16 samples at once") as raised:
+        Backward(engine)([portion], CrossEntropy(), 16, 10)
+    assert raised.value.rows == 16
+
+
+def test_what_it_came_down_to_is_told(digits: Dataset) -> None:
+    engine = Small(make_model(digits, hidden=[8]))
+    engine.room = 20
+    optimizer = make_optimizer(engine.parameters())
+    events = fit(
+        engine,
+        digits,
+        objective=CrossEntropy(),
+        optimizer=optimizer,
+        schedule=make_schedule(optimizer, total_steps=2),
+        global_batch_size=64,
+    )
+    assert Metric(name="train/per_device_batch_size", value=16) in list(events)

@@ -12,6 +12,7 @@ from training import make_model, series, train
 from runner.errors import TaskError
 from runner.torchlib.compilation import compile_model
 from runner.torchlib.data import Dataset
+from runner.torchlib.float8 import convert
 from runner.torchlib.recomputation import recompute
 
 VIT = {"dim": 16, "depth": 4, "heads": 2, "patch": 4}
@@ -52,6 +53,37 @@ def test_the_same_training(
     assert plain.state_dict().keys() == compiled.state_dict().keys()
     for key, value in plain.state_dict().items():
         assert torch.allclose(value, compiled.state_dict()[key], atol=1e-2), key
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("default")
+def test_as_for_graphs_it_is_the_same_training_too(digits: Dataset) -> None:
+    """On a CPU the mode makes no graphs; all else is as on a GPU."""
+    plain, compiled = (make_model(digits, "vit", **VIT) for _ in range(2))
+    compile_model(compiled, device="cpu", has_graphs=True)
+    theirs, ours = (
+        train(model, digits, epochs=1, micro_batch_size=32, has_graphs=model is compiled)
+        for model in (plain, compiled)
+    )
+    for metric in ("train/loss", "test/loss"):
+        expected = [value for _, value in series(theirs, metric)]
+        assert [value for _, value in series(ours, metric)] == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("default")
+def test_layers_in_fp8_are_compiled(digits: Dataset) -> None:
+    models = [make_model(digits, "vit", **{**VIT, "depth": 2, "dim": 32}) for _ in range(2)]
+    for model in models:
+        convert(model, emulate=True)
+    compile_model(models[1], device="cpu")
+    plain, compiled = (train(model, digits, epochs=1, precision="fp8") for model in models)
+    expected = [value for _, value in series(plain, "train/loss")]
+    assert [value for _, value in series(compiled, "train/loss")] == pytest.approx(
+        expected, abs=0.1
+    )
 
 
 def test_stages_of_a_model_without_blocks(digits: Dataset) -> None:

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from training import make_model, train
 
 from runner.errors import TaskError
-from runner.torchlib.artifact import save, size_bytes
+from runner.torchlib import measure
+from runner.torchlib.artifact import LoadedModel, save, size_bytes
 from runner.torchlib.data import Dataset
 from runner.torchlib.measure import (
     benchmark,
@@ -67,7 +68,7 @@ def test_bytes_reach_a_model_as_the_integers_that_embeddings_take(text: Dataset)
     loss, accuracy = in_numpy(model, replace(text, test_inputs=text.test_inputs.long()))
     assert score.loss == pytest.approx(loss, rel=1e-5)
     assert score.accuracy == pytest.approx(accuracy, abs=1e-12)
-    benchmark(model, text.test_inputs, threads=1, device="cpu")
+    benchmark(model, text.test_inputs, threads=1, device="cpu", batch_size=64)
 
 
 def test_evaluation_leaves_the_model_as_it_was(digits: Dataset) -> None:
@@ -96,18 +97,16 @@ class Sleeper(nn.Module):
 
 def test_speed_of_a_known_time() -> None:
     model = Sleeper(0.002)
-    speed = benchmark(model, torch.zeros(3, 2), threads=1, device="cpu")
+    speed = benchmark(model, torch.zeros(3, 2), threads=1, device="cpu", batch_size=64)
     assert 2.0 <= speed.latency_p50_ms <= speed.latency_p95_ms < 50
     assert 64 / 0.05 < speed.samples_per_s <= 64 / 0.002
     assert model.batches == [1] * 210 + [64] * 40
 
 
 def test_a_slow_model_is_called_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    from runner.torchlib import measure
-
     monkeypatch.setattr(measure, "_BUDGET_S", 0.1)
     model = Sleeper(0.02)
-    benchmark(model, torch.zeros(64, 2), threads=1, device="cpu")
+    benchmark(model, torch.zeros(64, 2), threads=1, device="cpu", batch_size=64)
     assert model.batches == [1] * 12 + [64] * 12
 
 
@@ -117,7 +116,7 @@ def test_threads_are_put_back() -> None:
             assert torch.get_num_threads() == 2
             return inputs
 
-    benchmark(Witness(), torch.zeros(64, 2), threads=2, device="cpu")
+    benchmark(Witness(), torch.zeros(64, 2), threads=2, device="cpu", batch_size=64)
     assert torch.get_num_threads() == 1
 
 
@@ -163,6 +162,30 @@ def test_artifact_is_measured_as_it_lies_on_disk(tmp_path: Path, digits: Dataset
     assert values["size/parameters"] == 64 * 16 + 16 + 160 + 10
     assert values["size/model_mb"] == size_bytes(folder) / 1e6
     assert all(math.isfinite(value) and value > 0 for value in values.values())
+
+
+def test_memory_bounds_how_many_sequences_are_measured_at_once(
+    tmp_path: Path, text: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure, "_TARGETS_AT_ONCE", 3 * text.test_targets[0].numel())
+    sizes = []
+
+    def watched(model: nn.Module, inputs: tuple[Tensor]) -> None:
+        sizes.append(len(inputs[0]))
+
+    real = measure.load
+
+    def load(folder: Path) -> LoadedModel:
+        loaded = real(folder)
+        loaded.model.register_forward_pre_hook(watched)
+        return loaded
+
+    monkeypatch.setattr(measure, "load", load)
+    args = {"dim": 16, "depth": 1, "heads": 2}
+    spec = ModelSpec(name="gpt", args=args)
+    save(tmp_path / "model", make_model(text, "gpt", **args), spec=spec, dataset=text)
+    measure_artifact(tmp_path / "model", text, threads=1, device="cpu")
+    assert max(sizes) == 3 and sizes[-1] == 3
 
 
 def test_artifact_is_measured_with_its_own_preprocessing(tmp_path: Path, digits: Dataset) -> None:

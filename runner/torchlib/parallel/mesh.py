@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, Protocol
 
@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from runner.model import Widths
 from runner.torchlib.batches import Portion, Share
-from runner.torchlib.data.dataset import Dataset
+from runner.torchlib.data import Dataset
 from runner.torchlib.layout import arrange, local, place
 from runner.torchlib.measure import Score, evaluation_batch
 from runner.torchlib.objectives import Objective, check_logits, rows
@@ -127,6 +127,10 @@ class MeshEngine:
             losses.append(loss.detach())
         return losses
 
+    def rows_at_once(self, portions: list[Portion]) -> int:
+        """Those of the largest portion."""
+        return max(len(portion.columns[0]) for portion in portions)
+
     def autocast(self) -> AbstractContextManager[object]:
         """FSDP brings its own half precision."""
         return ExitStack() if self.widths.strategy == "fsdp" else self.precision.autocast()
@@ -161,9 +165,18 @@ class MeshEngine:
 
     def total(self, values: Tensor) -> Tensor:
         """The sum over ranks; those of tp have the same values."""
+        return self.summing(values)()
+
+    def summing(self, values: Tensor) -> Callable[[], Tensor]:
+        """The sum travels while this rank goes on."""
         summed = values.to(self.device)
-        dist.all_reduce(summed)
-        return summed / self.widths.tp
+        work = dist.all_reduce(summed, async_op=True)
+
+        def wait() -> Tensor:
+            work.wait()
+            return summed / self.widths.tp
+
+        return wait
 
     def share_buffers(self) -> None:
         """Gives every rank the buffers of the first: of a model that is kept, its are kept.

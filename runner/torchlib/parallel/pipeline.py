@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from runner.errors import TaskError
 from runner.model import Widths
 from runner.torchlib.batches import Portion
-from runner.torchlib.data.dataset import Dataset
+from runner.torchlib.data import Dataset
 from runner.torchlib.layout import arrange
 from runner.torchlib.measure import Score
 from runner.torchlib.objectives import Objective, check_logits
@@ -116,6 +116,10 @@ class PipelineEngine(MeshEngine):
             self._run(self._schedule.step, window)
         return list(self._losses.values())
 
+    def rows_at_once(self, portions: list[Portion]) -> int:
+        """Those of a micro-batch."""
+        return self.cut.rows
+
     def _kept(self, portions: Sequence[tuple[int, int]]) -> list[int]:
         """How many rows of each micro-batch count, given rows and kept rows of each portion."""
         rows = self.cut.rows
@@ -131,7 +135,13 @@ class PipelineEngine(MeshEngine):
         first = (inputs,) if self._holds_first else ()
         # The schedule cuts the target as it cuts the inputs: rows' numbers tell the loss which.
         target = torch.arange(len(inputs)) if self._is_last else None
-        step(*first, target=target, return_outputs=False)
+        try:
+            step(*first, target=target, return_outputs=False)
+        except RuntimeError as error:
+            # A stage says of whatever its forward pass raises that it failed, and no more.
+            if isinstance(error.__cause__, torch.OutOfMemoryError):
+                raise error.__cause__ from error
+            raise
         self._window = _Window(columns=(), kept=[])
 
     def _loss(self, logits: Any, numbers: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from runner.errors import TaskError
 from runner.model import Widths
+from runner.storage import Place, Remote
 
 RENDEZVOUS = "rendezvous"
 DIMENSIONS = ("pp", "dp_replicate", "dp_shard", "tp")
@@ -24,7 +25,7 @@ DIMENSIONS = ("pp", "dp_replicate", "dp_shard", "tp")
 
 @contextmanager
 def joined(
-    *, folder: Path, host: str, rank: int, world_size: int, device: str, timeout_s: float
+    *, folder: Place, host: str, rank: int, world_size: int, device: str, timeout_s: float
 ) -> Iterator[None]:
     """A process group of all ranks for as long as the ``with`` lasts: NCCL on GPUs, gloo on CPUs.
 
@@ -54,7 +55,7 @@ def joined(
     dist.destroy_process_group()
 
 
-def _open(file: Path, host: str, world_size: int, limit: timedelta) -> Store:
+def _open(file: Place, host: str, world_size: int, limit: timedelta) -> Store:
     listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listening.bind((host, 0))
     listening.listen(world_size)
@@ -68,25 +69,36 @@ def _open(file: Path, host: str, world_size: int, limit: timedelta) -> Store:
         wait_for_workers=False,
         master_listen_fd=listening.detach(),
     )
+    meeting = f"{host} {port}"
+    if isinstance(file, Remote):
+        file.write(meeting.encode())
+        return store
     unfinished = file.with_name(f".{file.name}")
-    unfinished.write_text(f"{host} {port}")
+    unfinished.write_text(meeting)
     unfinished.replace(file)
     return store
 
 
-def _find(file: Path, world_size: int, limit: timedelta) -> Store:
+def _find(file: Place, world_size: int, limit: timedelta) -> Store:
     until = time.monotonic() + limit.total_seconds()
-    while not file.is_file():
+    while (meeting := _read(file)) is None:
         if time.monotonic() > until:
             raise TaskError(
                 f"rank 0 did not say where to meet: there is no {file}",
-                hint="--storage must be a folder that every node of the cluster reaches",
+                hint="--storage must be a folder that every node of the cluster reaches, or a URI",
             )
-        time.sleep(0.02)
-    host, port = file.read_text().split()
+        time.sleep(0.02 if isinstance(file, Path) else 0.25)
+    host, port = meeting.split()
     return TCPStore(
         host, int(port), world_size, is_master=False, timeout=limit, wait_for_workers=False
     )
+
+
+def _read(file: Place) -> str | None:
+    if isinstance(file, Remote):
+        data = file.read()
+        return None if data is None else data.decode()
+    return file.read_text() if file.is_file() else None
 
 
 def make_mesh(widths: Widths, device: str) -> DeviceMesh:

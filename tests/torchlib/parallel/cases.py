@@ -18,6 +18,7 @@ from runner.torchlib.checkpoint import Checkpoints
 from runner.torchlib.compilation import compile_model
 from runner.torchlib.data import Dataset
 from runner.torchlib.engine import Single
+from runner.torchlib.float8 import convert
 from runner.torchlib.loop import fit
 from runner.torchlib.models import build
 from runner.torchlib.objectives import CrossEntropy
@@ -112,6 +113,8 @@ def make(case: Case) -> tuple[nn.Module, Dataset]:
 def train(case: Case, rank: int | None = None, folder: Path | None = None) -> Trained:
     """On one process where ``rank`` is None, else on a gang that has met."""
     model, some = make(case)
+    if case.precision == "fp8":
+        convert(model, emulate=True)
     if case.recompute:
         recompute(model, is_compiled=case.compile)
     if case.compile:

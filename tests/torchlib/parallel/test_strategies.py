@@ -66,6 +66,10 @@ TWO = [
     Case(name="ddp-fp16", widths=DDP2, precision="fp16-mixed"),
     Case(name="fsdp-fp16", widths=FSDP2, precision="fp16-mixed"),
     Case(name="pp-fp16", widths={"pp": 2}, micro=8, precision="fp16-mixed"),
+    Case(name="ddp-fp8", widths=DDP2, precision="fp8"),
+    Case(name="fsdp-fp8", model="vit", widths=FSDP2, micro=8, precision="fp8"),
+    Case(name="tp-fp8", model="vit", widths={"tp": 2}, micro=32, precision="fp8"),
+    Case(name="pp-fp8", widths={"pp": 2}, micro=8, precision="fp8", options={"microbatches": 2}),
     Case(
         name="ddp-augmented", widths=DDP2, micro=8, augment={"flip": True, "crop": 1, "cutout": 3}
     ),
@@ -280,7 +284,8 @@ def test_a_resumed_gang_ends_with_the_same_bits(case: Case, gangs: Any) -> None:
     assert case.name in gang["results"], gang["said"]
     ours, whole = gang["results"][case.name], gang["results"][f"{case.name}-whole"]
     assert ours["other"] == {**whole["other"], "checkpoint/resumed_at_step": 9}
-    assert ours["losses"] == whole["losses"][9:]
+    # From that of step 9 on, which was on its way when the checkpoint was written.
+    assert ours["losses"] == whole["losses"][8:]
     assert ours["scores"][-1] == whole["scores"][-1]
     states = [load_file(gang["folder"] / f"{case.name}{end}.safetensors") for end in ("", "-whole")]
     assert furthest(*states) == 0.0
@@ -296,4 +301,4 @@ def test_one_process_goes_on_where_two_ranks_stopped(
     resumed = train(replace(case, widths={}, options={}, checkpoints="copy"), folder=tmp_path)
     whole = gang["results"][f"{case.name}-whole"]
     assert resumed.other["checkpoint/resumed_at_step"] == 18
-    assert resumed.losses == pytest.approx(whole["losses"][18:], abs=1e-5)
+    assert resumed.losses == pytest.approx(whole["losses"][17:], abs=1e-5)
