@@ -7,7 +7,9 @@
     ├── ClusterError        4   no cluster could be reached or started
     ├── RunNotFoundError    5   no run goes by that name
     ├── RecordsError        5   a run's records can't be read or written
+    │   └── StorageError        a storage at a URI does not do what it is asked for
     └── TaskError           1   a task can't go on: its data, model or artifact is not as asked
+        └── OutOfMemory         a device had no room for so many samples at once
 
 Errors are data. The library raises them, the command line prints them; an exception that is not
 in this tree is a bug in runner (exit 70) or, inside a task, the user's own code at fault.
@@ -15,8 +17,10 @@ in this tree is a bug in runner (exit 70) or, inside a task, the user's own code
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 
 class Exit(IntEnum):
@@ -88,7 +92,7 @@ class PlanError(RunnerError):
 
     exit_code = Exit.NEVER_FITS
 
-    def __init__(self, misfits: list[Misfit]) -> None:
+    def __init__(self, misfits: list[Misfit], *, hint: str = "") -> None:
         self.misfits = tuple(misfits)
         lines = []
         for misfit in misfits:
@@ -98,7 +102,7 @@ class PlanError(RunnerError):
             lines += [f"  {lack}" for lack in misfit.lacks]
             if misfit.nearest:
                 lines.append(f"  nearest: {misfit.nearest}")
-        super().__init__("\n".join(lines))
+        super().__init__("\n".join(lines), hint=hint)
 
 
 class ClusterError(RunnerError):
@@ -119,5 +123,27 @@ class RecordsError(RunnerError):
     exit_code = Exit.NO_RUN
 
 
+class StorageError(RecordsError):
+    """Storage at a URI that can't be reached, read or written, or is not as it was left."""
+
+
 class TaskError(RunnerError):
     """A task that can't go on for a reason its user can mend: data, model or artifact."""
+
+
+class OutOfMemory(TaskError):
+    """A device that ran out of memory in a forward and backward pass of ``rows`` samples."""
+
+    def __init__(self, message: str, *, rows: int, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.rows = rows
+
+
+def fewer_rows(error: Mapping[str, Any] | None) -> int | None:
+    """How many samples at once may be tried after an attempt that ended with ``error``.
+
+    ``error`` is as its record has it. Half as many; None if it is no OutOfMemory, or if one sample
+    was too many.
+    """
+    rows = (error or {}).get("rows")
+    return rows // 2 if isinstance(rows, int) and rows > 1 else None

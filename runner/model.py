@@ -11,13 +11,27 @@ Record                     what is kept of it all
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from runner.storage import Place, Remote
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 Params: TypeAlias = Mapping[str, Any]
+
+Columns: TypeAlias = "Mapping[str, NDArray[Any]]"
+Read: TypeAlias = Callable[[], Iterable[Columns]]
+Stream: TypeAlias = Callable[[Sequence[Read]], Generator[Columns, None, None]]
+"""Carries out reads in other processes, some ahead of who asks, and gives what they yield in order.
+
+A read is of a class that workers have installed, so that it travels as its fields; what it yields
+are arrays by name, each with one row a sample, a few megabytes at a time.
+"""
 
 TaskStatus = Literal[
     "pending", "running", "finished", "failed", "lost", "timed_out", "cancelled", "skipped"
@@ -42,6 +56,9 @@ class Resources:
 
     ``accelerators`` are alternatives in order; None means CPU. Fewer than ``num_workers`` will do
     where ``min_workers`` says so. With ``num_nodes`` they are spread evenly over so many nodes.
+    With a ``topology``, a TPU's chips are those of the whole slice, and each of its hosts gets a
+    worker, of which ``num_workers`` and ``num_nodes``, where they are more than 1 or given, are the
+    number.
     """
 
     cpus: float = 1.0
@@ -50,6 +67,7 @@ class Resources:
     num_workers: int = 1
     min_workers: int | None = None
     num_nodes: int | None = None
+    topology: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +95,11 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """A checked spec. ``tasks`` stand in the file's order, ``spec`` is the resolved document."""
+    """A checked spec. ``tasks`` stand in the file's order, ``spec`` is the resolved document.
+
+    ``file`` is the spec's file as it was named, ``path`` the whole path of it, and ``digest`` the
+    SHA-256 of what it held.
+    """
 
     name: str
     tasks: tuple[Task, ...]
@@ -85,6 +107,22 @@ class Job:
     file: str
     overrides: tuple[str, ...] = ()
     workdir: str | None = None
+    path: str | None = None
+    digest: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TpuSlice:
+    """The TPU slice that a node is a host of, as far as the node's labels say.
+
+    ``pod_type`` is the cloud's word for its size, such as v4-16; ``worker_id`` the host's number in
+    the slice, which is no rank.
+    """
+
+    name: str | None = None
+    topology: str | None = None
+    pod_type: str | None = None
+    worker_id: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,6 +139,7 @@ class Node:
     accelerators: tuple[Accelerator, ...] = ()
     resources: Mapping[str, float] = field(default_factory=dict)
     count_max: int | None = None
+    tpu_slice: TpuSlice | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,7 +156,8 @@ class Placement:
 
     ``demand`` is what Ray is asked for each worker: resource name to amount. ``labels`` are those
     that a node still to be started must carry. ``bundles`` are numbers of workers that lie on one
-    node each, in the order of their ranks; ``is_spread`` keeps bundles on different nodes.
+    node each, in the order of their ranks; ``is_spread`` keeps bundles on different nodes, and
+    ``in_one_slice`` all of them on the hosts of one TPU slice, whichever of the nodes' is free.
     """
 
     device: str
@@ -128,6 +168,7 @@ class Placement:
     labels: Mapping[str, str] = field(default_factory=dict)
     bundles: tuple[int, ...] = (1,)
     is_spread: bool = False
+    in_one_slice: bool = False
 
     @property
     def num_workers(self) -> int:
@@ -211,7 +252,8 @@ class Order:
     ``ready_at_s`` is the Unix time at which nothing kept the task from starting any more;
     ``workdir`` a folder of the user's code to import from. Each rank of a gang has an order of its
     own; ``host`` is the address by which the others reach this one's node. ``earlier`` are the
-    folders of attempts before this one, the newest first.
+    folders of attempts before this one, the newest first. ``max_rows`` is the most samples that a
+    forward pass may see, where an attempt before this one ran out of memory with more.
     """
 
     run: str
@@ -230,6 +272,7 @@ class Order:
     host: str = "127.0.0.1"
     timeout_s: float | None = None
     earlier: tuple[str, ...] = ()
+    max_rows: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -237,7 +280,9 @@ class Context:
     """What a kind's ``run`` sees: its checked parameters and the attempt's surroundings.
 
     ``params`` is an instance of the kind's own parameter model; ``device`` a torch device name such
-    as ``cpu`` or ``cuda:0``; files that outlive the attempt go below ``folder``.
+    as ``cpu`` or ``cuda:0``; files that outlive the attempt go below ``folder``. Where storage is
+    at a URI, that is a folder of this worker's own, and ``remote`` is the attempt's in storage.
+    ``stream`` is what data is read with that is not held in memory: None without Ray.
     """
 
     params: Any
@@ -250,7 +295,15 @@ class Context:
     world_size: int = 1
     host: str = "127.0.0.1"
     timeout_s: float | None = None
-    earlier: tuple[Path, ...] = ()
+    earlier: tuple[Place, ...] = ()
+    max_rows: int | None = None
+    stream: Stream | None = None
+    remote: Remote | None = None
+
+    @property
+    def shared(self) -> Place:
+        """The attempt's folder as every rank reaches it, and attempts after this one."""
+        return self.remote or self.folder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -262,9 +315,15 @@ class Metric:
     step: int | None = None
 
 
+CAVEAT = "caveat"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fact:
-    """Something that a task found out about where it runs, in words: it joins the environment."""
+    """Something that a task found out about where it runs, in words: it joins the environment.
+
+    One called ``CAVEAT`` is what the report begins with: its figures are not what was asked for.
+    """
 
     name: str
     text: str
@@ -297,7 +356,7 @@ class Record:
     event            task  attempt  data
     run_started      -     -        run, job, driver {host, pid, started}, submitted_at_s,
                                     cluster, environment
-    attempt_started  yes   yes      placement
+    attempt_started  yes   yes      placement, max_rows (of an attempt that is to use less memory)
     waiting          yes   yes      reason
     attempt_running  yes   yes      node, host, pid, environment {python, torch, device, ...}
     fact             yes   yes      name, text
@@ -305,7 +364,8 @@ class Record:
     metrics          yes   yes      points [[name, step or null, value], ...]
     artifact         yes   yes      name, path, bytes, sha256
     attempt_ended    yes   yes      status, error {type, message, hint, frames, log} or null;
-                                    frames are "file:line in function: source", the user's first
+                                    frames are "file:line in function: source", the user's first;
+                                    an OutOfMemory has rows, the samples that were tried at once
     task_ended       yes   -        status, error or null
     heartbeat        -     -        -
     run_ended        -     -        status

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import click
 
 from runner.cli.options import storage_option
 from runner.errors import UsageError
+from runner.storage import Place
 
 WAIT_S = 15.0
 
@@ -16,7 +16,7 @@ WAIT_S = 15.0
 @click.command()
 @click.argument("run")
 @storage_option
-def command(run: str, storage: Path) -> None:
+def command(run: str, storage: Place) -> None:
     """Ask RUN to end early: its workers are ended, and it is marked cancelled.
 
     A beginning of its name will do, if only one run that begins so is running.
@@ -35,5 +35,5 @@ def command(run: str, storage: Path) -> None:
     folder.request_cancel()
     deadline = time.monotonic() + WAIT_S
     while status() is None and time.monotonic() < deadline:
-        time.sleep(0.1)
+        time.sleep(folder.look_s)
     click.echo(f"{folder.run}  {status() or 'asked to end; its driver has not done so yet'}")

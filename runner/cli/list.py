@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from shutil import get_terminal_size
 
 import click
@@ -12,6 +11,7 @@ import click
 from runner.cli.errors import show
 from runner.cli.options import json_option, storage_option
 from runner.errors import Exit, RecordsError
+from runner.storage import Place
 
 # Where neither a terminal nor COLUMNS says how wide a line may be: what reads a pipe gets it all.
 NO_LIMIT = 10_000
@@ -21,7 +21,7 @@ NO_LIMIT = 10_000
 @storage_option
 @json_option
 @click.option("-n", "count", default=20, show_default=True, type=click.IntRange(1), help="At most.")
-def command(storage: Path, as_json: bool, count: int) -> Exit:
+def command(storage: Place, as_json: bool, count: int) -> Exit:
     """List the runs in storage, the newest first."""
     from runner.report.format import duration, moment
     from runner.report.summary import document

@@ -6,7 +6,6 @@ import time
 from codecs import IncrementalDecoder, getincrementaldecoder
 from collections import defaultdict
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -16,6 +15,7 @@ from runner.errors import RunNotFoundError
 
 if TYPE_CHECKING:
     from runner.runs.folder import RunFolder
+    from runner.storage import Place
 
 POLL_S = 0.3
 
@@ -25,7 +25,7 @@ POLL_S = 0.3
 @click.argument("task", required=False)
 @click.option("-f", "--follow", is_flag=True, help="Go on with new lines until the run ends.")
 @storage_option
-def command(run: str, task: str | None, follow: bool, storage: Path) -> None:
+def command(run: str, task: str | None, follow: bool, storage: Place) -> None:
     """Print the logs of RUN's tasks, or of TASK alone: what they and their libraries printed."""
     from runner.spec.suggest import did_you_mean
 
@@ -36,7 +36,7 @@ def command(run: str, task: str | None, follow: bool, storage: Path) -> None:
     shown = _Shown(folder, [task] if task else names)
     shown.print_new()
     while follow and not _over(folder):
-        time.sleep(POLL_S)
+        time.sleep(max(POLL_S, folder.look_s))
         shown.print_new()
     if follow:
         shown.print_new()
@@ -44,7 +44,7 @@ def command(run: str, task: str | None, follow: bool, storage: Path) -> None:
         click.echo(_silence(folder, names, task), err=True)
 
 
-def _found(run: str, task: str | None, storage: Path) -> RunFolder:
+def _found(run: str, task: str | None, storage: Place) -> RunFolder:
     """The run's folder. Raises RunNotFoundError; for a task's name alone it says what to type."""
     from runner.runs.finding import all_runs, find
 
@@ -89,26 +89,24 @@ class _Shown:
 
     def __init__(self, folder: RunFolder, tasks: list[str]) -> None:
         self.folder, self.tasks = folder, tasks
-        self.offsets: dict[Path, int] = {}
+        self.offsets: dict[tuple[str, int], int] = {}
         # A character may be written in two parts, and be read between them.
         decoder = partial(getincrementaldecoder("utf-8"), errors="replace")
-        self.decoders = defaultdict[Path, IncrementalDecoder](decoder)
-        self.current: Path | None = None
+        self.decoders = defaultdict[tuple[str, int], IncrementalDecoder](decoder)
+        self.current: tuple[str, int] | None = None
 
     def print_new(self) -> None:
         for task in self.tasks:
-            logs = (self.folder.path / task).glob("*/log.txt")
-            for log in sorted(logs, key=lambda path: int(path.parent.name)):
-                self._print(task, log)
+            for attempt in self.folder.attempts(task):
+                self._print(task, attempt)
 
-    def _print(self, task: str, log: Path) -> None:
-        with log.open("rb") as file:
-            file.seek(self.offsets.get(log, 0))
-            data = file.read()
+    def _print(self, task: str, attempt: int) -> None:
+        log = task, attempt
+        data = self.folder.read(f"{task}/{attempt}/log.txt", self.offsets.get(log, 0))
         if not data:
             return
         self.offsets[log] = self.offsets.get(log, 0) + len(data)
-        if self.current != log and (len(self.tasks) > 1 or log.parent.name != "1"):
-            click.echo(f"==> {task}, attempt {log.parent.name} <==")
+        if self.current != log and (len(self.tasks) > 1 or attempt != 1):
+            click.echo(f"==> {task}, attempt {attempt} <==")
         self.current = log
         click.echo(self.decoders[log].decode(data), nl=False)

@@ -13,6 +13,7 @@ from runner.errors import UsageError
 
 if TYPE_CHECKING:
     from runner.model import Inventory
+    from runner.storage import Place
 
 Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -53,7 +54,7 @@ def node_types(file: Path | None) -> Inventory | None:
         raise UsageError(f"{file} can't be read: {error.strerror}") from None
 
 
-def _storage(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Path:
+def _storage(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Place:
     from runner.runs.finding import storage_at
 
     return storage_at(value, os.environ)
@@ -62,6 +63,6 @@ def _storage(ctx: click.Context, parameter: click.Parameter, value: str | None) 
 storage_option: Decorator = click.option(
     "--storage",
     callback=_storage,
-    metavar="FOLDER",
-    help="Where runs lie; else RUNNER_STORAGE, else ./runs.",
+    metavar="FOLDER|URI",
+    help="Where runs lie, such as s3://bucket/runs; else RUNNER_STORAGE, else ./runs.",
 )

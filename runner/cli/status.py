@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import click
 
 from runner.cli.options import json_option, run_argument, storage_option
+from runner.storage import Place
 
 
 @click.command()
 @run_argument
 @storage_option
 @json_option
-def command(run: str, storage: Path, as_json: bool) -> None:
+def command(run: str, storage: Place, as_json: bool) -> None:
     """Show how RUN stands: its name, a unique beginning of it, or 'latest'."""
     from runner.cli.live import line
     from runner.report.fold import fold, observed

@@ -18,6 +18,7 @@ from runner.cli.options import (
     set_option,
     storage_option,
 )
+from runner.storage import Place
 
 
 @click.command()
@@ -32,7 +33,7 @@ def command(
     overrides: tuple[str, ...],
     address: str | None,
     cluster: Path | None,
-    storage: Path,
+    storage: Place,
     as_json: bool,
 ) -> int:
     """Carry out the spec in FILE and report.

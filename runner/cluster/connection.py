@@ -10,14 +10,14 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
 from runner.cluster import reaper
 from runner.cluster.address import Address, keeps_to_loopback
-from runner.cluster.machine import FAMILIES, OBJECT_STORE_BYTES
+from runner.cluster.machine import FAMILIES, OBJECT_STORE_BYTES, tpu_slice
 from runner.errors import ClusterError
 from runner.model import Accelerator, Inventory, Node
 
@@ -35,7 +35,7 @@ EMBEDDED_ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 GREETING_TIMEOUT_S = 5.0
-PRELOADED = ["torch"]
+PRELOADED = ["runner.worker.preload"]
 # How soon a start that is no longer wanted is given up.
 LOOK_S = 0.05
 
@@ -255,14 +255,7 @@ def inventory(source: str) -> Inventory:
     unique = tuple(
         node
         if names.count(node.name) == 1
-        else Node(
-            name=f"{node.name}-{(node.id or '')[:6]}",
-            id=node.id,
-            cpus=node.cpus,
-            memory_bytes=node.memory_bytes,
-            accelerators=node.accelerators,
-            resources=node.resources,
-        )
+        else replace(node, name=f"{node.name}-{(node.id or '')[:6]}")
         for node in sorted(nodes, key=lambda node: (node.name, node.id or ""))
     )
     return Inventory(source=source, nodes=unique)
@@ -288,4 +281,5 @@ def _node(entry: dict[str, Any]) -> Node:
             for name, amount in sorted(resources.items())
             if name not in _OWN and not name.startswith("node:")
         },
+        tpu_slice=tpu_slice(entry["Labels"]),
     )

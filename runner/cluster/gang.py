@@ -11,17 +11,24 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from runner.cluster.reaper import VARIABLE
 from runner.errors import ClusterError
 from runner.model import Order, Placement, Record
+from runner.storage import Remote, at
 from runner.worker.wire import order_from_json, order_to_json, record_from_json, record_to_json
+
+if TYPE_CHECKING:
+    from runner.worker.courier import Courier
 
 LOG, CODE = "log.txt", "code"
 # How long a worker that has told its end may take to come to it: milliseconds, as a rule.
 ENDING_S = 2.0
 _RAY_NAMES = ("CPU", "GPU", "memory")
+_NODE, _TPU_SLICE = "ray.io/node-id", "ray.io/tpu-slice-name"
 
 
 def work(order_text: str, secrets: Mapping[str, str], code: bytes | None) -> Iterator[str]:
@@ -32,29 +39,56 @@ def work(order_text: str, secrets: Mapping[str, str], code: bytes | None) -> Ite
     """
     import ray
 
+    from runner.cluster.streaming import stream
     from runner.worker.attempt import attempt
     from runner.worker.log import log_line
+    from runner.worker.scratch import folder_of
 
     order = order_from_json(order_text)
     os.environ |= secrets
-    _capture(Path(order.folder), log_name(order.rank))
+    folder = folder_of(order)
+    _capture(folder, log_name(order.rank))
     if code is not None:
-        order = replace(order, workdir=_unpack(code, Path(order.folder)))
+        order = replace(order, workdir=_unpack(code, folder))
+    courier = _courier(order, folder)
     if order.world_size > 1:
         order = replace(order, host=ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
     node = ray.get_runtime_context().get_node_id()
-    for record in attempt(order):
+    for record in attempt(order, stream=partial(stream, order.threads, order.world_size)):
         if record.event == "attempt_running":
             record = replace(record, data={**record.data, "node_id": node})
         if (line := log_line(record)) is not None:
             print(line, flush=True)  # goes to the rank's log
+        if courier is not None:
+            record = courier.after(record)
         if order.rank == 0 or record.event in ("attempt_running", "attempt_ended"):
             yield record_to_json(record)
+        if record.event == "attempt_ended":
+            return
 
 
 def log_name(rank: int) -> str:
     """The file, in the attempt's folder, that a rank's output goes to."""
     return LOG if rank == 0 else f"log-{rank}.txt"
+
+
+def _courier(order: Order, folder: Path) -> Courier | None:
+    """Takes the log, and of rank 0 the user's code, where the run's folder is at a URI."""
+    place = at(order.folder)
+    if not isinstance(place, Remote):
+        return None
+    from runner.worker.courier import Courier
+    from runner.worker.scratch import scratch
+
+    return Courier(
+        folder,
+        place,
+        log=log_name(order.rank),
+        others=[CODE] if order.workdir is not None and order.rank == 0 else [],
+        scratch=scratch(),
+        # It outlives this worker, and so an embedded cluster for a moment.
+        environment={name: value for name, value in os.environ.items() if name != VARIABLE},
+    )
 
 
 def _capture(folder: Path, name: str) -> None:
@@ -131,14 +165,19 @@ class Gang:
         self.world_size = placement.num_workers
         selector = dict(placement.labels)
         if placement.node_ids:
-            selector["ray.io/node-id"] = f"in({','.join(placement.node_ids)})"
+            selector[_NODE] = f"in({','.join(placement.node_ids)})"
         bundles = [
             {name: amount * workers for name, amount in placement.demand.items()}
             for workers in placement.bundles
         ]
+        strategy = "STRICT_SPREAD" if placement.is_spread else "PACK"
+        # Ray takes one or the other: of TPU slices it chooses one that is free, as a whole.
+        how: dict[str, Any] = {"strategy": strategy}
+        if placement.in_one_slice:
+            how = {"topology_strategy": {_NODE: strategy, _TPU_SLICE: "STRICT_PACK"}}
         self._group = placement_group(
             bundles,
-            strategy="STRICT_SPREAD" if placement.is_spread else "PACK",
+            **how,
             bundle_label_selector=[selector] * len(bundles) if selector else None,
         )
         options: dict[str, Any] = {

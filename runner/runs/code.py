@@ -11,6 +11,7 @@ from pathlib import Path
 from runner.errors import UsageError
 from runner.runs.folder import PLAN, RECORDS
 from runner.spec.resources import memory_text
+from runner.storage import Place
 
 MAX_BYTES = 50_000_000
 _LEFT_OUT = {"__pycache__", "node_modules"}
@@ -18,7 +19,7 @@ _LEFT_OUT = {"__pycache__", "node_modules"}
 _LEFT_OUT_AT_TOP = {"runs", "venv", "build", "dist"}
 
 
-def pack(workdir: Path, *, storage: Path) -> bytes:
+def pack(workdir: Path, *, storage: Place) -> bytes:
     """The folder as a zip: its regular files, without what is hidden, caches, environments, runs.
 
     A link counts as what it leads to, which may lie elsewhere; one that leads back to a folder
@@ -32,7 +33,7 @@ def pack(workdir: Path, *, storage: Path) -> bytes:
     total = 0
     largest: tuple[int, Path] | None = None
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for file in _files(workdir, storage.resolve()):
+        for file in _files(workdir, storage.resolve() if isinstance(storage, Path) else None):
             name = file.relative_to(workdir)
             content, size = _read(file, MAX_BYTES - total)
             total += len(content)
@@ -71,7 +72,7 @@ def _unpackable(file: Path, reason: str) -> UsageError:
     )
 
 
-def _files(workdir: Path, storage: Path) -> Iterator[Path]:
+def _files(workdir: Path, storage: Path | None) -> Iterator[Path]:
     """The files to pack, in an order that depends on their names alone."""
     try:
         for root, folders, names in os.walk(workdir, followlinks=True, onerror=_give_up):
@@ -99,7 +100,7 @@ def _give_up(error: OSError) -> None:
     raise error
 
 
-def _holds_runs(folder: Path, storage: Path) -> bool:
+def _holds_runs(folder: Path, storage: Path | None) -> bool:
     """Whether the folder is where runs go, or is itself one of this or another storage."""
     is_run = (folder / PLAN).is_file() and (folder / RECORDS).is_file()
     return is_run or folder.resolve() == storage

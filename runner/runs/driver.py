@@ -12,20 +12,21 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
-from pathlib import Path
 from threading import Event
 from typing import Any
 
 from runner.cluster.address import process_started
 from runner.cluster.gang import CODE, Arrived, Gang, Gone, log_name, poll
 from runner.errors import RunnerError, UsageError
+from runner.kinds import find
 from runner.model import Inventory, Order, Plan, PlannedTask, Record, TaskStatus
 from runner.runs.folder import RunFolder, gone
 from runner.runs.ranks import Ranks, Verdict
 from runner.runs.references import resolve
-from runner.runs.resuming import place_anew
+from runner.runs.resuming import forget, place_anew
 from runner.runs.schedule import Before, End, Schedule, Start
-from runner.worker.failure import crash
+from runner.storage import Place
+from runner.worker.failure import LAST_BYTES, crash
 
 POLL_S = 0.2
 CANCEL_CHECK_S = 0.5
@@ -163,6 +164,8 @@ class _Driver:
             if isinstance(action, End):
                 error = dict(action.error) if action.error else None
                 self.emit("task_ended", action.task, status=action.status, error=error)
+                if action.status == "finished":
+                    forget(self.folder, action.task)
                 self.ready_at_s.update(
                     (name, time.time())
                     for name, item in self.planned.items()
@@ -175,7 +178,9 @@ class _Driver:
         task = planned.task
         if attempt > self.schedule.before[task.name].attempts + 1:
             planned = self.placed_anew(task.name)
-        self.emit("attempt_started", task.name, placement=asdict(planned.placement))
+        max_rows = self.schedule.max_rows[task.name]
+        bound = {} if max_rows is None else {"max_rows": max_rows}
+        self.emit("attempt_started", task.name, placement=asdict(planned.placement), **bound)
         try:
             order = Order(
                 run=self.folder.run,
@@ -193,6 +198,7 @@ class _Driver:
                     str(self.folder.path / task.name / str(earlier))
                     for earlier in range(attempt - 1, 0, -1)
                 ),
+                max_rows=max_rows,
             )
         except RunnerError as error:
             self.finish(task.name, "failed", _as_data(error))
@@ -202,7 +208,7 @@ class _Driver:
         self.gangs[task.name] = Gang(
             order,
             planned.placement,
-            env=task.env,
+            env={**find(task.kind).environment, **task.env},
             secrets={name: self.environment[name] for name in task.secrets},
             code=self.code,
         )
@@ -232,8 +238,9 @@ class _Driver:
         if isinstance(event, Gone):
             message = event.lost or "the worker ended without a word"
             error = {"type": "Lost", "message": message, "hint": event.hint, "frames": []}
-            folder = self.attempt_folder(task)
-            told = crash(folder / log_name(event.rank), str(folder / CODE)) or error
+            here = f"{task}/{self.schedule.attempts[task]}"
+            log = self.folder.end_of_log(f"{here}/{log_name(event.rank)}", LAST_BYTES)
+            told = crash(log, f"{self.folder.run}/{here}/{CODE}") or error
             self.settle(task, self.ranks[task].end(event.rank, "lost", told, time.time()))
             return
         record = event.record
@@ -256,7 +263,7 @@ class _Driver:
         names = dict(zip(placement.node_ids, placement.nodes, strict=False))
         return names.get(record.data.get("node_id", ""), str(record.data["host"]))
 
-    def attempt_folder(self, task: str) -> Path:
+    def attempt_folder(self, task: str) -> Place:
         """Where the latest attempt at the task keeps its log and all it makes."""
         return self.folder.path / task / str(self.schedule.attempts[task])
 
@@ -276,16 +283,15 @@ class _Driver:
         if error is not None:
             error = {**error, "log": str(self.attempt_folder(task) / log_name(rank))}
         self.emit("attempt_ended", task, status=status, error=error)
-        if status == "lost":
-            self.ready_at_s[task] = time.time()
+        self.ready_at_s[task] = time.time()  # if there is another attempt
         self.act(self.schedule.ended(task, status, error))
 
     def look_around(self, now: float) -> None:
         """What no gang tells by itself: a wish to cancel, attempts over time, places not free."""
-        if not self.folder.is_there():
-            raise gone(self.folder.path)
         if self.folder.cancel_requested():
             self.cancelled.set()
+        if not self.folder.is_there():
+            raise gone(self.folder.path)
         for task, ranks in list(self.ranks.items()):
             if task in self.gangs:
                 self.settle(task, ranks.wait_over(now))

@@ -2,67 +2,71 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 from functools import partial
-from pathlib import Path
 
 from runner.cluster.address import process_started
 from runner.errors import RunNotFoundError, UsageError
 from runner.model import Record
 from runner.runs.folder import PLAN, RunFolder
+from runner.storage import Place, Remote, at
 
 # A driver on another machine is taken for dead once nothing was written for this long; it writes
 # a heartbeat every ten seconds.
 SILENCE_S = 60.0
 
+# What run_name ends a name with.
+_WHEN = re.compile(r"-(\d{8}-\d{6})-[0-9a-f]{4}$")
+
 # From this likeness on a name is offered as the one that was meant.
 NEAR = 0.7
 
 
-def storage_at(named: str | Path | None, environment: Mapping[str, str]) -> Path:
-    """The folder of runs: as ``named``, else as RUNNER_STORAGE says, else ``runs``.
+def storage_at(named: str | Place | None, environment: Mapping[str, str]) -> Place:
+    """Where runs lie: as ``named``, else as RUNNER_STORAGE says, else ``runs``.
 
-    Raises UsageError for what is no folder of this machine.
+    Raises UsageError for a URI that nothing here can reach, and for a home that nobody has.
     """
-    text = str(named or environment.get("RUNNER_STORAGE") or "runs")
-    if "://" in text:
-        raise UsageError(
-            f"storage {text} is a URI; this version keeps runs in folders",
-            hint="name a folder that every node reaches, such as a network mount",
-        )
+    place = at(str(named or environment.get("RUNNER_STORAGE") or "runs"))
+    if isinstance(place, Remote):
+        return place.absolute()
     try:
-        return Path(text).expanduser()
+        return place.expanduser()
     except RuntimeError:  # Python tells no more than that
         raise UsageError(
-            f"storage {text} lies in the home of a user who has none here",
+            f"storage {place} lies in the home of a user who has none here",
             hint="name the folder by its whole path",
         ) from None
 
 
-def all_runs(storage: Path) -> list[RunFolder]:
-    """Every run in ``storage``, the newest first."""
+def all_runs(storage: Place) -> list[RunFolder]:
+    """Every run in ``storage``, the newest first.
+
+    At a URI, where it would take a request for each, they are told by what their names end with:
+    when they were submitted.
+    """
+    if isinstance(storage, Remote):
+        names = [(when[1], name) for name in storage.names() if (when := _WHEN.search(name))]
+        return [RunFolder(storage / name) for _, name in sorted(names, reverse=True)]
     if not storage.is_dir():
         return []
     folders = [RunFolder(path.parent) for path in storage.glob(f"*/{PLAN}")]
-    return sorted(folders, key=lambda folder: (_made_at_s(folder), folder.run), reverse=True)
+    return sorted(folders, key=lambda folder: (folder.made_at_s(), folder.run), reverse=True)
 
 
-def _made_at_s(folder: RunFolder) -> float:
-    return (folder.path / PLAN).stat().st_mtime
-
-
-def find(name: str, storage: Path, *, running: bool = False) -> RunFolder:
-    """The run called ``name``: its id, a prefix that only it has, ``latest``, or its folder's path.
+def find(name: str, storage: Place, *, running: bool = False) -> RunFolder:
+    """The run called ``name``: its id, a prefix that only it has, ``latest``, or its folder.
 
     Where several begin so and whoever asks wants one that is ``running``, the others don't count.
 
     Raises RunNotFoundError, naming those that come near.
     """
-    if "/" in name and (Path(name) / PLAN).is_file():
-        return RunFolder(Path(name))
+    if "/" in name and (named := RunFolder(at(name))).is_there():
+        return named
     runs = all_runs(storage)
     if not runs:
         raise RunNotFoundError(
@@ -126,5 +130,5 @@ def driver_alive(folder: RunFolder, records: Sequence[Record]) -> bool:
         case {"host": str(host), "pid": int(pid), "started": float() | int() as began}:
             if host == socket.gethostname():
                 return process_started(pid) == began
-    latest_s = records[-1].at_s if records else _made_at_s(folder)
+    latest_s = records[-1].at_s if records else folder.made_at_s()
     return time.time() - latest_s < SILENCE_S

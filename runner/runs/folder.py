@@ -6,65 +6,50 @@ between the driver and whoever watches.
         records.jsonl      what happened, a line at a time
         cancel             present once somebody wants the run cancelled
         report.json .md .html
+        driver-1.json ...  who drives it, where the folder is at a URI (see mirror.py)
         <task>/<attempt>/  log.txt, artifacts, and the user's code as it ran
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from runner.errors import RecordsError, UsageError
+from runner.errors import RecordsError
 from runner.model import Plan, Record
 from runner.plan.saved import from_json, to_json
+from runner.runs.disk import CANCEL, PLAN, RECORDS, Disk, gone
+from runner.storage import Place
 from runner.worker.wire import record_from_json, record_to_json
 
-PLAN, RECORDS, CANCEL = "plan.json", "records.jsonl", "cancel"
+if TYPE_CHECKING:
+    from runner.runs.mirror import Mirror
 
+__all__ = ["CANCEL", "PLAN", "RECORDS", "RunFolder", "gone"]
 
-@contextmanager
-def _writing(file: Path) -> Iterator[None]:
-    """Raises RecordsError, naming ``file``, where the block can't write (no room, no right to)."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise gone(file.parent) from None
-    except OSError as error:
-        raise RecordsError(f"{file} can't be written: {error.strerror}") from None
-
-
-def gone(folder: Path) -> RecordsError:
-    """The error that a run's folder is not where it was."""
-    return RecordsError(
-        f"the run's folder {folder} is gone: it was moved or removed",
-        hint="a run can't go on without it, so its workers are ended where it was still going",
-    )
+# What watchers far away should not have to wait for.
+_ENDS = {"attempt_ended", "task_ended", "run_ended"}
 
 
 class RunFolder:
-    """One run's folder, at ``path``."""
+    """One run's folder, at ``path``: on a disk that this machine reaches, or at a URI."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self.path = path.absolute()
         self.run = self.path.name
-        self._claim: int | None = None
+        if isinstance(self.path, Path):
+            self._files: Disk | Mirror = Disk(self.path)
+        else:
+            from runner.runs.mirror import Mirror
+
+            self._files = Mirror(self.path)
 
     @classmethod
-    def create(cls, storage: Path, run: str, plan: Plan) -> RunFolder:
+    def create(cls, storage: Place, run: str, plan: Plan) -> RunFolder:
         """A new folder with the plan in it. Raises UsageError if storage can't be written."""
         folder = cls(storage / run)
-        try:
-            folder.path.mkdir(parents=True)
-            (folder.path / RECORDS).touch()
-            folder.write(PLAN, to_json(plan))
-        except OSError as error:
-            raise UsageError(
-                f"the run folder {folder.path} can't be made: {error.strerror}",
-                hint="choose another place with --storage or RUNNER_STORAGE",
-            ) from None
+        folder._files.create(to_json(plan).encode())
         return folder
 
     def reopen(self, plan: Plan) -> None:
@@ -72,35 +57,16 @@ class RunFolder:
 
         Raises RecordsError where it can't be written, and UsageError if somebody else has it.
         """
-        with _writing(self.path / RECORDS):
-            claim = os.open(self.path / RECORDS, os.O_RDWR)
-        try:
-            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(claim)
-            raise UsageError(f"{self.run} is being resumed already") from None
-        self._claim = claim
+        self._files.take()
         self.write(PLAN, to_json(plan))
-        with _writing(self.path / RECORDS):
-            whole = self._read(RECORDS)
-            # What a driver that was killed left of a line would become part of the next.
-            os.truncate(self.path / RECORDS, whole.rfind(b"\n") + 1)
-            (self.path / CANCEL).unlink(missing_ok=True)
 
     def release(self) -> None:
-        """Others may have what ``reopen`` took."""
-        if self._claim is not None:
-            os.close(self._claim)
-            self._claim = None
+        """All is written, and others may have what ``create`` or ``reopen`` took."""
+        self._files.release()
 
-    def write(self, name: str, text: str) -> Path:
-        """Write a file whole: to a temporary name, then renamed."""
-        target = self.path / name
-        temporary = self.path / f".{name}.{os.getpid()}"
-        with _writing(target):
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(target)
-        return target
+    def write(self, name: str, text: str) -> None:
+        """Write a file whole: who reads it sees the old one or the new one."""
+        self._files.write(name, text.encode())
 
     def append(self, record: Record) -> None:
         """Add a record, as one write of one line.
@@ -108,31 +74,42 @@ class RunFolder:
         Raises RecordsError if that can't be done, or if the folder is gone: it is never made anew.
         """
         line = (record_to_json(record) + "\n").encode()
-        with _writing(self.path / RECORDS):
-            file = os.open(self.path / RECORDS, os.O_WRONLY | os.O_APPEND)
-            try:
-                os.write(file, line)
-            finally:
-                os.close(file)
+        self._files.append(line, at_once=record.event in _ENDS)
+
+    def flush(self, limit_s: float) -> None:
+        """Write out what records are held back, as far as there is time for it."""
+        self._files.flush(limit_s)
 
     def is_there(self) -> bool:
         """Whether the folder is still where it was laid out."""
-        return (self.path / PLAN).exists()
+        return self._files.is_there()
+
+    def made_at_s(self) -> float:
+        """When it was laid out, or was made ready for a run that goes on: Unix time."""
+        return self._files.made_at_s()
+
+    @property
+    def look_s(self) -> float:
+        """How long to wait between looks at what somebody else writes here."""
+        return self._files.look_s
 
     def plan(self) -> Plan:
         """The plan. Raises RecordsError if it is missing or unreadable."""
-        return from_json(self._read(PLAN), file=str(self.path / PLAN))
+        return from_json(self.plan_text(), file=str(self.path / PLAN))
 
     def plan_text(self) -> bytes:
         """The plan's file as it is."""
-        return self._read(PLAN)
+        text = self._files.read(PLAN)
+        if text is None:
+            raise RecordsError(f"{self.path / PLAN} can't be read: No such file or directory")
+        return text
 
     def records(self) -> list[Record]:
         """Every whole record so far; a torn last line is left out.
 
         Raises RecordsError for a line that is no record, with its number.
         """
-        return list(self._parse(self._read(RECORDS))) if (self.path / RECORDS).exists() else []
+        return list(self._parse(self._files.read(RECORDS) or b""))
 
     def _parse(self, data: bytes) -> Iterator[Record]:
         lines = data.split(b"\n")
@@ -149,21 +126,26 @@ class RunFolder:
                     hint="the file was changed by something else than runner",
                 ) from None
 
-    def _read(self, name: str) -> bytes:
-        try:
-            return (self.path / name).read_bytes()
-        except OSError as error:
-            raise RecordsError(f"{self.path / name} can't be read: {error.strerror}") from None
-
     def recorded_bytes(self) -> int:
         """The length of its records."""
-        return (self.path / RECORDS).stat().st_size
+        return len(self._files.read(RECORDS) or b"")
+
+    def read(self, name: str, start: int = 0) -> bytes | None:
+        """A file of the run's, from ``start`` on; None if there is none."""
+        return self._files.read(name, start)
+
+    def attempts(self, task: str) -> list[int]:
+        """The attempts at a task that have left anything, in order."""
+        return sorted(int(name) for name in self._files.names(task) if name.isdecimal())
+
+    def end_of_log(self, name: str, most: int) -> bytes:
+        """At most so many bytes of the end of a worker's log, once that worker has ended."""
+        return self._files.end_of_log(name, most)
 
     def request_cancel(self) -> None:
         """Ask the run's driver to cancel it; it looks a few times a second."""
-        with _writing(self.path / CANCEL):
-            (self.path / CANCEL).touch()
+        self._files.request_cancel()
 
     def cancel_requested(self) -> bool:
         """Whether somebody asked for that."""
-        return (self.path / CANCEL).exists()
+        return self._files.cancel_requested()

@@ -13,8 +13,6 @@ from runner.runs.folder import RECORDS, RunFolder
 from runner.runs.request import Request, folder_of, read_answer, request_to_json
 from runner.worker.wire import record_from_json
 
-FOLLOW_S = 0.1
-
 
 def hand_over(
     path: str,
@@ -42,7 +40,7 @@ def hand_over(
         with selectors.DefaultSelector() as selector:
             selector.register(connection, selectors.EVENT_READ)
             asked = False
-            while not selector.select(FOLLOW_S):
+            while not selector.select(folder.look_s):
                 following.look()
                 if cancelled.is_set() and not asked and folder.is_there():
                     asked = True
@@ -63,7 +61,6 @@ class _Following:
 
     def __init__(self, folder: RunFolder, observe: Callable[[Record], None], offset: int) -> None:
         self.folder = folder
-        self.file = folder.path / RECORDS
         self.observe = observe
         self.offset = offset
 
@@ -72,11 +69,8 @@ class _Following:
 
         Raises RecordsError for one that is no record, and has the run cancelled.
         """
-        try:
-            with self.file.open("rb") as file:
-                file.seek(self.offset)
-                data = file.read()
-        except FileNotFoundError:
+        data = self.folder.read(RECORDS, self.offset)
+        if data is None:
             return  # the driver sees that, too, and tells
         whole = data[: data.rfind(b"\n") + 1]
         self.offset += len(whole)
@@ -86,7 +80,7 @@ class _Following:
             except (ValueError, TypeError) as error:
                 self.folder.request_cancel()
                 raise RecordsError(
-                    f"{self.file} holds a line that is no record: {error}",
+                    f"{self.folder.path / RECORDS} holds a line that is no record: {error}",
                     hint="something else than runner changed the file; the run, which nobody "
                     "could follow, is cancelled",
                 ) from None

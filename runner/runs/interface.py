@@ -24,6 +24,7 @@ from runner.runs.request import (
     secrets_of,
 )
 from runner.spec.read import read
+from runner.storage import Place
 
 POLL_S = 0.2
 
@@ -33,7 +34,7 @@ def submit(
     *,
     overrides: Sequence[str] = (),
     address: str | None = None,
-    storage: str | Path | None = None,
+    storage: str | Place | None = None,
 ) -> Run:
     """Start carrying out a spec, as ``runner submit`` does, and return once it is planned.
 
@@ -44,7 +45,7 @@ def submit(
         file: The spec.
         overrides: ``PATH=VALUE`` texts, as with ``--set``.
         address: The cluster, as with ``--address``.
-        storage: Where runs lie; else RUNNER_STORAGE, else ./runs.
+        storage: Where runs lie, a folder or a URI; else RUNNER_STORAGE, else ./runs.
 
     Raises:
         SpecError: The spec has faults.
@@ -85,12 +86,12 @@ def submit(
     return Run(folder, process)
 
 
-def find(name: str = "latest", *, storage: str | Path | None = None) -> Run:
+def find(name: str = "latest", *, storage: str | Place | None = None) -> Run:
     """A run that lies in storage, whoever submitted it and whether or not it still goes on.
 
     Args:
         name: Its id, a beginning that only it has, ``latest``, or its folder's path.
-        storage: Where runs lie; else RUNNER_STORAGE, else ./runs.
+        storage: Where runs lie, a folder or a URI; else RUNNER_STORAGE, else ./runs.
 
     Raises:
         RunNotFoundError: No run goes by that name, or more than one.
@@ -114,8 +115,8 @@ class Run:
         return self._folder.run
 
     @property
-    def folder(self) -> Path:
-        """Where its plan, records, reports, logs and artifacts lie."""
+    def folder(self) -> Place:
+        """Where its plan, records, reports, logs and artifacts lie: a Path, or a URI's Remote."""
         return self._folder.path
 
     @property
@@ -143,7 +144,7 @@ class Run:
         while not self._over():
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError(f"{self.name} has not ended after {timeout_s:g} s")
-            time.sleep(POLL_S)
+            time.sleep(max(POLL_S, self._folder.look_s))
         return self.status
 
     def cancel(self) -> None:

@@ -11,7 +11,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -20,6 +19,7 @@ from runner import errors
 from runner.errors import Misfit, PlanError, RunnerError
 from runner.model import Inventory, Job, Plan
 from runner.runs.folder import RunFolder
+from runner.storage import at
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,11 +69,13 @@ def accepted(folder: RunFolder) -> bytes:
 
 def refused(error: RunnerError) -> bytes:
     """The answer that there is no run, or that it could not go on, and why."""
-    data: dict[str, Any] = {"type": type(error).__name__, "message": error.message}
+    data: dict[str, Any] = {
+        "type": type(error).__name__,
+        "message": error.message,
+        "hint": error.hint,
+    }
     if isinstance(error, PlanError):
         data |= {"misfits": [asdict(misfit) for misfit in error.misfits]}
-    else:
-        data |= {"hint": error.hint}
     return json.dumps({"error": data}).encode() + b"\n"
 
 
@@ -104,13 +106,14 @@ def read_answer(line: bytes) -> dict[str, str]:
 
 def folder_of(answer: Mapping[str, str]) -> RunFolder:
     """The run folder that an answer names."""
-    return RunFolder(Path(answer["folder"]))
+    return RunFolder(at(answer["folder"]))
 
 
 def _error(data: dict[str, Any]) -> RunnerError:
     if data["type"] == PlanError.__name__:
         return PlanError(
-            [Misfit(**{**misfit, "lacks": tuple(misfit["lacks"])}) for misfit in data["misfits"]]
+            [Misfit(**{**misfit, "lacks": tuple(misfit["lacks"])}) for misfit in data["misfits"]],
+            hint=data["hint"],
         )
     kind: type[RunnerError] = getattr(errors, data["type"])
     return kind(data["message"], hint=data["hint"])

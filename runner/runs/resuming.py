@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
-from runner.errors import PlanError, UsageError
+from runner.errors import PlanError, StorageError, UsageError, fewer_rows
+from runner.kinds.fitting import CHECKPOINTS
 from runner.model import Inventory, Job, Plan, PlannedTask
 from runner.plan import place
 from runner.report.fold import TaskState, fold
 from runner.runs.finding import is_running
 from runner.runs.folder import RunFolder
 from runner.runs.schedule import Before
+from runner.storage import Remote, at
 
 
 def before(folder: RunFolder) -> dict[str, Before]:
@@ -25,8 +29,12 @@ def before(folder: RunFolder) -> dict[str, Before]:
         raise UsageError(
             f"{folder.run} is still running", hint=f"'runner cancel {folder.run}' ends it"
         )
-    found = {name: _before(task) for name, task in fold(records).tasks.items()}
-    if all(name in found and found[name].is_finished for name in _names(folder.plan().job)):
+    names = _names(folder.plan().job)
+    found = {
+        name: _before(task, folder.attempts(name))
+        for name, task in fold(records, names).tasks.items()
+    }
+    if all(found[name].is_finished for name in names):
         raise UsageError(
             f"every task of {folder.run} is finished; nothing is left to resume",
             hint=f"'runner report {folder.run}' shows what came of it",
@@ -58,6 +66,17 @@ def place_anew(job: Job, planned: PlannedTask, inventory: Inventory) -> PlannedT
     return replace(again, task=planned.task, wave=planned.wave)
 
 
+def forget(folder: RunFolder, task: str) -> None:
+    """Delete the checkpoints of a finished task, of all its attempts: nothing goes on from them."""
+    for attempt in folder.attempts(task):
+        checkpoints = folder.path / task / str(attempt) / CHECKPOINTS
+        with suppress(StorageError):  # what can't be deleted only takes up room
+            if isinstance(checkpoints, Remote):
+                checkpoints.remove()
+            else:
+                shutil.rmtree(checkpoints, ignore_errors=True)
+
+
 def _only(job: Job, names: set[str]) -> Job:
     return replace(
         job,
@@ -69,16 +88,21 @@ def _only(job: Job, names: set[str]) -> Job:
     )
 
 
-def _before(task: TaskState) -> Before:
+def _before(task: TaskState, seen: Sequence[int]) -> Before:
+    """``seen`` are the attempts that left anything: of the last, a killed driver's records may not
+    tell where storage is at a URI.
+    """
     last = task.last
     outputs = {} if last is None else {
         name: str(artifact["path"]) for name, artifact in last.artifacts.items()
     }  # fmt: skip
-    is_there = all(Path(path).exists() for path in outputs.values())
+    is_there = all(at(path).exists() for path in outputs.values())
+    bounds = [rows for each in task.attempts if (rows := fewer_rows(each.error)) is not None]
     return Before(
-        attempts=max((attempt.number for attempt in task.attempts), default=0),
+        attempts=max([*(attempt.number for attempt in task.attempts), *seen], default=0),
         is_finished=task.status == "finished" and is_there,
         outputs=outputs,
+        max_rows=min(bounds, default=None),
     )
 
 

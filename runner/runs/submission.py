@@ -28,6 +28,7 @@ from runner.runs.reporting import warm, write_reports
 from runner.runs.request import Request
 from runner.runs.resuming import before, plan_again
 from runner.runs.schedule import Before
+from runner.storage import at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +101,8 @@ def open_run(request: Request, where: Target) -> Opened:
     Raises PlanError if it can never fit, UsageError for a missing secret, too much code, storage
     that can't be written, or a run that can't be resumed; nothing is changed then.
     """
-    job, storage = request.job, Path(request.storage)
-    resumed = RunFolder(Path(request.resumes)) if request.resumes else None
+    job, storage = request.job, at(request.storage)
+    resumed = RunFolder(at(request.resumes)) if request.resumes else None
     done = before(resumed) if resumed else {}
     if resumed:
         plan = plan_again(resumed.plan(), where.inventory, done)
@@ -182,9 +183,11 @@ def carry_out(
     finally:
         if warming.ident is not None:
             warming.join()
-        if opened.folder.is_there():
-            write_reports(opened.folder)
-        opened.folder.release()
+        try:
+            if opened.folder.is_there():
+                write_reports(opened.folder)
+        finally:
+            opened.folder.release()
 
 
 def _about(seen: Inventory) -> dict[str, Any]:

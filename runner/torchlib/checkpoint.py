@@ -2,19 +2,16 @@
 
 One is a folder ``step-N`` with the files of torch.distributed.checkpoint (weights and the
 optimizer's state, each rank its part, under names that do not depend on how they are divided) and
-``checkpoint.json`` (the step, and what is not a tensor). It appears under its name when every file
-is whole; the sizes in ``checkpoint.json`` tell if one was cut short afterwards.
+``checkpoint.json`` (the step, and what is not a tensor).
 """
 
 from __future__ import annotations
 
-import json
 import random
-import shutil
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,12 +21,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from runner.errors import TaskError
+from runner.storage import Place
+from runner.torchlib import checkpoint_files as files
 from runner.torchlib.engine import Engine
 
 if TYPE_CHECKING:
     from runner.torchlib.weights import Copy
-
-MANIFEST = "checkpoint.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,19 +42,19 @@ class Checkpoints:
 
     ``copies`` of the weights are part of them. ``earlier`` are the folders of attempts before this
     one, the newest first. Writing is asynchronous: a step waits for the copy of the state, not for
-    the disk.
+    the disk, nor for storage at a URI.
     """
 
     def __init__(
         self,
-        folder: Path,
+        folder: Place,
         *,
         every_steps: int,
         keep: int,
         engine: Engine,
         optimizer: Optimizer,
         copies: Sequence[Copy] = (),
-        earlier: Sequence[Path] = (),
+        earlier: Sequence[Place] = (),
     ) -> None:
         self.folder = folder
         self.every_steps = every_steps
@@ -68,7 +65,7 @@ class Checkpoints:
         self._copies = copies
         self._rank = 0 if engine.is_alone else dist.get_rank()
         self._writing: Future[Any] | None = None
-        self._unfinished: tuple[Path, dict[str, Any]] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         # It is said for every checkpoint of one process, and from another thread.
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")
         # A group of its own: its messages come from another thread than the training's.
@@ -79,64 +76,68 @@ class Checkpoints:
         if step % self.every_steps:
             return
         self.finish()
-        from torch.distributed.checkpoint.filesystem import FileSystemWriter
         from torch.distributed.checkpoint.state_dict_saver import async_save
 
-        unfinished = self.folder / f".step-{step:08d}"
-        if self._rank == 0:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            unfinished.mkdir(parents=True)
-        self._wait_for_all()
-        (unfinished / f"random-{self._rank}.json").write_text(json.dumps(_random_state()))
-        self._unfinished = (
-            unfinished,
-            {
-                "schema": 1,
-                "step": step,
-                "notes": dict(notes()),
-                "precision": self._engine.precision.state(),
-            },
-        )
-        self._writing = async_save(
+        unfinished = files.begin(self.folder, step)
+        manifest = {
+            "schema": 1,
+            "step": step,
+            "notes": dict(notes()),
+            "precision": self._engine.precision.state(),
+        }
+        if isinstance(unfinished, Path):  # which must be there before anybody writes to it
+            if self._rank == 0:
+                files.make(unfinished)
+            self._wait_for_all()
+        saving = async_save(
             self._tensors(),
-            storage_writer=FileSystemWriter(unfinished),
+            storage_writer=files.writer(unfinished),
             process_group=self._group,
             no_dist=self._engine.is_alone,
-        )  # type: ignore[assignment]
+        )
+        self._writing = self._thread.submit(
+            self._complete, unfinished, manifest, _random_state(), saving
+        )
 
     def finish(self) -> None:
-        """Waits for what is being written, gives it its name, and deletes what is not kept."""
-        if self._writing is None or self._unfinished is None:
-            return
-        self._writing.result()
-        self._writing = None
-        folder, manifest = self._unfinished
-        self._wait_for_all()
-        if self._rank == 0:
-            manifest["files"] = {
-                path.name: path.stat().st_size for path in sorted(folder.iterdir())
-            }
-            (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
-            final = folder.with_name(folder.name.removeprefix("."))
-            if final.exists():
-                shutil.rmtree(final)
-            folder.replace(final)
-            for old in sorted(self.folder.glob("step-*"))[: -self.keep]:
-                shutil.rmtree(old)
+        """Waits for what is being written. Raises TaskError if it could not be."""
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            writing.result()
+
+    def _complete(
+        self, unfinished: Place, manifest: dict[str, Any], random_state: dict[str, Any], saving: Any
+    ) -> None:
+        """Waits for the tensors, and makes a checkpoint of all; off the training's thread."""
+        from torch.distributed.checkpoint.api import CheckpointException
+
+        try:
+            files.write(unfinished / _random_file(self._rank), random_state)
+            saving.result()
+            self._wait_for_all()
+            if self._rank == 0:
+                files.complete(unfinished, manifest, keep=self.keep)
+        except (CheckpointException, OSError) as error:
+            raise TaskError(
+                f"the checkpoint {unfinished} can't be written: {_cause(error)}",
+                hint="see whether there is room, and whether storage can be reached",
+            ) from error
 
     def restore(self) -> Progressed | None:
         """Takes up the newest checkpoint that is whole; None if there is none.
 
         Raises TaskError if one is whole but not of this training.
         """
-        found = [newest([self.folder, *self.earlier]) if self._rank == 0 else None]
+        found: list[Place | None] = [None]
+        if self._rank == 0:
+            files.tidy(self.folder)
+            found = [files.newest([self.folder, *self.earlier])]
         if not self._engine.is_alone:
             dist.broadcast_object_list(found, group=self._group)
         folder = found[0]
         if folder is None:
             return None
         from torch.distributed.checkpoint.api import CheckpointException
-        from torch.distributed.checkpoint.filesystem import FileSystemReader
         from torch.distributed.checkpoint.state_dict_loader import load
 
         self._make_optimizer_state()
@@ -144,7 +145,7 @@ class Checkpoints:
         try:
             load(
                 tensors,
-                storage_reader=FileSystemReader(folder),
+                storage_reader=files.reader(folder),
                 process_group=self._group,
                 no_dist=self._engine.is_alone,
             )
@@ -153,11 +154,12 @@ class Checkpoints:
                 f"the checkpoint {folder} is not of this training: {str(error).splitlines()[0]}",
                 hint="delete it to start anew; the model or the optimizer has changed since",
             ) from error
-        manifest = json.loads((folder / MANIFEST).read_text())
+        manifest = files.read(folder / files.MANIFEST)
+        assert manifest is not None  # it was whole a moment ago
         self._engine.precision.restore(manifest["precision"])
-        own = folder / f"random-{self._rank}.json"
-        if own.is_file():
-            _set_random_state(json.loads(own.read_text()))
+        own = files.read(folder / _random_file(self._rank))
+        if own is not None:
+            _set_random_state(own)
         return Progressed(step=manifest["step"], notes=manifest["notes"])
 
     def _tensors(self) -> dict[str, Any]:
@@ -188,23 +190,14 @@ class Checkpoints:
             dist.barrier(group=self._group)
 
 
-def newest(folders: Sequence[Path]) -> Path | None:
-    """The checkpoint of the most steps below ``folders`` of which every file is whole."""
-    found = sorted(
-        (path for folder in folders for path in folder.glob("step-*")),
-        key=lambda path: path.name,
-        reverse=True,
-    )
-    return next((path for path in found if is_whole(path)), None)
+def _random_file(rank: int) -> str:
+    return f"random-{rank}.json"
 
 
-def is_whole(folder: Path) -> bool:
-    """Whether every file of the checkpoint is there in the length it was written with."""
-    try:
-        files = json.loads((folder / MANIFEST).read_text())["files"]
-        return all((folder / name).stat().st_size == size for name, size in files.items())
-    except (OSError, ValueError, KeyError):
-        return False
+def _cause(error: BaseException) -> str:
+    """The error of the rank that met it first, of those that torch.distributed.checkpoint knows."""
+    met: list[BaseException] = [each for each, _ in getattr(error, "failures", {}).values()]
+    return " ".join(str((met or [error])[0]).split())
 
 
 def _random_state() -> dict[str, Any]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import traceback
 from pathlib import Path
 from typing import NoReturn
 
+from runner.storage import Remote, at
 from runner.worker.attempt import Interrupted, attempt
+from runner.worker.scratch import scratch
 from runner.worker.wire import order_from_json, record_to_json
 
 
@@ -39,6 +42,9 @@ def main(arguments: list[str]) -> int:
         except Interrupted:
             traceback.print_exc()
             return 130
+        finally:
+            if isinstance(at(order.folder), Remote):
+                shutil.rmtree(scratch())
     return 0 if status == "finished" else 1
 
 

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import RunnerError
-from runner.kinds import Kind, find
-from runner.model import Artifact, Context, Fact, Metric, Order, Progress, Record
+from runner.kinds import KINDS, Kind, find
+from runner.model import Artifact, Context, Fact, Metric, Order, Progress, Record, Stream
+from runner.storage import Remote, at
 from runner.worker.digest import describe
 from runner.worker.failure import failure
+from runner.worker.scratch import fetch, folder_of, forget_inputs, keep
 from runner.worker.stalled import Stalled
 
 # Metrics gather for this long before they travel as one record.
@@ -26,9 +28,12 @@ class Interrupted(BaseException):
     """Raised at SIGINT by a process that is to end by it, whatever the task's code catches."""
 
 
-def attempt(order: Order, *, clock: Callable[[], float] = time.time) -> Iterator[Record]:
+def attempt(
+    order: Order, *, clock: Callable[[], float] = time.time, stream: Stream | None = None
+) -> Iterator[Record]:
     """The records of one attempt, from ``attempt_running`` to ``attempt_ended``, as they come.
 
+    ``stream`` is what data is read with that is not held in memory, where there is such.
     Whatever the task's code raises ends the attempt as ``failed``, with the error in the last
     record and the whole traceback on standard error; a KeyboardInterrupt of its own does, too, and
     only ``Interrupted`` comes through. Metrics are batched by time, never one by one.
@@ -49,7 +54,7 @@ def attempt(order: Order, *, clock: Callable[[], float] = time.time) -> Iterator
     stalled = Stalled(order.timeout_s)
     try:
         kind = find(order.kind)
-        for item in kind.run(_context(order, kind)):
+        for item in kind.run(_context(order, kind, stream)):
             stalled.progressed()
             if isinstance(item, Metric):
                 points.append([item.name, item.step, item.value])
@@ -63,7 +68,7 @@ def attempt(order: Order, *, clock: Callable[[], float] = time.time) -> Iterator
             elif isinstance(item, Fact):
                 yield record("fact", {"name": item.name, "text": item.text})
             elif isinstance(item, Artifact):
-                yield record("artifact", describe(item))
+                yield record("artifact", keep(order, item, describe(item)))
     except (GeneratorExit, Interrupted):
         raise
     except BaseException as error:
@@ -73,23 +78,27 @@ def attempt(order: Order, *, clock: Callable[[], float] = time.time) -> Iterator
         return
     finally:
         stalled.over()
+        forget_inputs(order)
     if points:
         yield record("metrics", {"points": points})
     yield record("attempt_ended", {"status": "finished", "error": None})
 
 
-def _context(order: Order, kind: Kind) -> Context:
-    folder = Path(order.folder)
+def _context(order: Order, kind: Kind, stream: Stream | None) -> Context:
+    folder, place = folder_of(order), at(order.folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunnerError(
-            f"the run folder {folder} can't be written on {socket.gethostname()}: {error.strerror}",
-            hint="--storage must be a folder that every node of the cluster reaches",
+            f"the folder {folder} can't be written on {socket.gethostname()}: {error.strerror}",
+            hint="TMPDIR names the folder for what is on its way to storage"
+            if isinstance(place, Remote)
+            else "--storage must be a folder that every node of the cluster reaches, or a URI",
         ) from None
     return Context(
-        params=kind.params.model_validate(dict(order.params), strict=False),
+        params=kind.params.model_validate(fetch(order, kind.params), strict=False),
         folder=folder,
+        remote=place if isinstance(place, Remote) else None,
         seed=order.seed,
         device=order.device,
         threads=order.threads,
@@ -98,7 +107,9 @@ def _context(order: Order, kind: Kind) -> Context:
         world_size=order.world_size,
         host=order.host,
         timeout_s=order.timeout_s,
-        earlier=tuple(Path(folder) for folder in order.earlier),
+        earlier=tuple(at(folder) for folder in order.earlier),
+        max_rows=order.max_rows,
+        stream=stream,
     )
 
 
@@ -118,12 +129,17 @@ def _environment(order: Order) -> dict[str, Any]:
 
     return {
         "python": platform.python_version(),
-        "torch": version("torch"),
+        **({"torch": version("torch")} if _framework(order) == "torch" else {}),
         "device": order.device,
         "threads": order.threads,
         "cpu": _cpu_name(),
         "platform": platform.platform(),
     }
+
+
+def _framework(order: Order) -> str:
+    """Of a kind that there is none of, as the attempt is about to say, none."""
+    return find(order.kind).framework if order.kind in KINDS else ""
 
 
 def _cpu_name() -> str:

@@ -9,7 +9,7 @@ from linecache import getline
 from pathlib import Path
 from typing import Any
 
-from runner.errors import RunnerError
+from runner.errors import OutOfMemory, RunnerError
 
 # As much of a log as a crash is looked for in.
 LAST_BYTES = 65_536
@@ -33,17 +33,18 @@ def failure(error: BaseException, workdir: str | None) -> dict[str, Any]:
     """``type``, ``message``, ``hint`` and ``frames`` of an error; its traceback goes to stderr.
 
     ``frames`` are ``file:line in function: source``, innermost first: those of the user's code,
-    then all others. An error that runner raises on purpose needs none.
+    then all others. An error that runner raises on purpose needs none; OutOfMemory has ``rows``.
     """
     traceback.print_exception(error, file=sys.stderr)
     sys.stderr.flush()
     if isinstance(error, RunnerError):
-        return {
+        told: dict[str, Any] = {
             "type": type(error).__name__,
             "message": error.message,
             "hint": error.hint,
             "frames": [],
         }
+        return told | ({"rows": error.rows} if isinstance(error, OutOfMemory) else {})
     frames = [
         (frame.filename, frame.lineno or 0, frame.name, frame.line or "")
         for frame in reversed(traceback.extract_tb(error.__traceback__))
@@ -51,7 +52,7 @@ def failure(error: BaseException, workdir: str | None) -> dict[str, Any]:
     message = _message(error) or (
         "the code called sys.exit" if isinstance(error, SystemExit) else ""
     )
-    told: dict[str, Any] = {"type": type(error).__name__, "message": message, "hint": ""}
+    told = {"type": type(error).__name__, "message": message, "hint": ""}
     if is_by_others(error):
         told |= {"by_others": True, "hint": BY_OTHERS_HINT}
     return told | _told(frames, workdir)
@@ -67,24 +68,24 @@ def is_by_others(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and re.search(_GLOO, str(error)) is not None
 
 
-def crash(log: Path, workdir: str) -> dict[str, Any] | None:
+def crash(log: bytes, code: str) -> dict[str, Any] | None:
     """As ``failure``, for a worker that died by a signal: what faulthandler wrote to its log.
 
-    None if it wrote nothing there, as when it was killed from outside.
+    ``log`` is the end of that; ``code`` is what the path of the folder of the user's code ends
+    with, wherever the worker had it. None if nothing is there, as when it was killed from outside.
     """
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - LAST_BYTES))
-            text = file.read().decode(errors="replace")
-    except FileNotFoundError:  # it died before it had one
-        return None
-    *_, died, stack = ["", "", *_FATAL.split(text)[1:]]
+    *_, died, stack = ["", "", *_FATAL.split(log.decode(errors="replace"))[1:]]
     if not died:
         return None
+    found = _FRAME.findall(stack.strip().partition("\n\n")[0])
+    workdir = next(
+        (before + code for before, own, _ in (file.partition(code) for file, *_ in found) if own),
+        None,
+    )
     frames = [
         # Of a library, this machine may have another version.
-        (file, int(line), name, getline(file, int(line)).strip() if workdir in file else "")
-        for file, line, name in _FRAME.findall(stack.strip().partition("\n\n")[0])
+        (file, int(line), name, getline(file, int(line)).strip() if code in file else "")
+        for file, line, name in found
     ]
     name = f" ({_SIGNALS[died]})" if died in _SIGNALS else ""
     message = f"the worker process crashed: {died.lower()}{name}"

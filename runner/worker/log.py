@@ -15,7 +15,8 @@ def log_line(record: Record) -> str | None:
         about = data["environment"]
         text = (
             f"{record.task}, attempt {record.attempt}: on {data['host']}, process {data['pid']}, "
-            f"{about['device']}, {about['threads']} threads, torch {about['torch']}"
+            f"{about['device']}, {about['threads']} threads"
+            + (f", torch {about['torch']}" if "torch" in about else "")
         )
     elif record.event == "fact":
         text = f"{data['name']}: {data['text']}"

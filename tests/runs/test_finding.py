@@ -115,7 +115,7 @@ def test_storage_is_as_named_or_as_the_environment_says(
     assert storage_at("~", {"RUNNER_STORAGE": "other"}) == tmp_path
     assert storage_at(Path("~/x"), {}) == tmp_path / "x"
     assert storage_at("a~b/~", {}) == Path("a~b/~")
-    for named in ("~nobody-has-this-name/x", "s3://bucket/runs"):
+    for named in ("~nobody-has-this-name/x", "s4://bucket/runs"):
         with pytest.raises(UsageError, match=named):
             storage_at(named, {})
 

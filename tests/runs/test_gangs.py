@@ -7,15 +7,13 @@ import os
 import random
 import re
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import Command, wait_for
-
-Write = Callable[..., str]
+from tests.runs.real_runs import Write, is_gone
 
 TWO = """\
 name: two
@@ -79,14 +77,6 @@ def pid_of(log: Path) -> int:
     found = re.search(r"process (\d+)", log.read_text())
     assert found is not None
     return int(found.group(1))
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-    return state == "Z"
 
 
 def weights(command: Command, number: int, run: str = "*") -> bytes:
@@ -154,14 +144,17 @@ def kill_a_rank(command: Command, file: str, rank: int, after_step: int) -> None
 
     def has_come_to_it() -> bool:
         folder = attempt(command)
-        found = [] if folder is None else (folder / "checkpoints").glob("step-*")
-        return any(int(path.name.removeprefix("step-")) >= after_step for path in found)
+        found = [] if folder is None else (folder / "checkpoints").glob("step-*/checkpoint.json")
+        return any(int(path.parent.name.removeprefix("step-")) >= after_step for path in found)
 
     with command.start("submit", file) as process:
         wait_for(has_come_to_it)
         folder = attempt(command)
         assert folder is not None
-        pids = [pid_of(folder / name) for name in ("log.txt", "log-1.txt")]
+        logs = [folder / name for name in ("log.txt", "log-1.txt")]
+        # At a URI they take a moment to come.
+        wait_for(lambda: all(log.is_file() and "process" in log.read_text() for log in logs))
+        pids = [pid_of(log) for log in logs]
         os.kill(pids[rank], signal.SIGKILL)
         _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err

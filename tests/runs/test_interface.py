@@ -257,7 +257,7 @@ def test_a_name_that_the_package_has_not_is_an_attribute_error() -> None:
         _ = runner.sumbit  # type: ignore[attr-defined]
 
 
-def test_storage_that_is_no_folder_is_refused_before_anything_starts(tmp_path: Path) -> None:
+def test_storage_that_nothing_reaches_is_refused_before_anything_starts(tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_text(SHORT)
-    with pytest.raises(UsageError, match="is a URI"):
-        submit(tmp_path / "job.yaml", storage="s3://bucket/runs")
+    with pytest.raises(UsageError, match="Protocol not known"):
+        submit(tmp_path / "job.yaml", storage="s4://bucket/runs")

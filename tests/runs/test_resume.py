@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,36 +16,22 @@ from runner.runs.folder import RunFolder
 from runner.runs.schedule import Before, Schedule, Start
 from tests.conftest import Command, wait_for
 from tests.runs.plans import plan
-
-Write = Callable[..., str]
-
-CHAIN = """\
-name: chain
-tasks:
-  first:
-    kind: train
-    model: {name: mlp, args: {hidden: [16]}}
-    data: {name: digits}
-    max_steps: 5
-  second:
-    kind: train
-    model: {name: mlp, args: {hidden: [16]}}
-    data: {name: digits}
-    max_steps: 6000
-    checkpoint: {every_steps: 100}
-    depends_on: [first]
-    retry: {max_restarts: 0}
-"""
-
-
-def report(command: Command) -> dict[str, Any]:
-    (path,) = (command.folder / "runs").glob("*/report.json")
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
+from tests.runs.real_runs import RESUMABLE, Write, report
 
 
 def checkpoints(command: Command) -> list[Path]:
     return list((command.folder / "runs").glob("*/second/1/checkpoints/step-*"))
+
+
+def is_under_way(command: Command) -> bool:
+    """Whether there is a checkpoint to go on from, and points of before it have been told."""
+    points = [
+        name
+        for record in command.records()
+        if record["event"] == "metrics" and record["task"] == "second"
+        for name, _, _ in record["data"]["points"]
+    ]
+    return bool(checkpoints(command)) and "train/loss" in points
 
 
 def test_finished_tasks_stay_and_attempts_are_numbered_on() -> None:
@@ -60,8 +44,8 @@ def test_finished_tasks_stay_and_attempts_are_numbered_on() -> None:
 
 @pytest.mark.parametrize("end", ["cancelled", "lost"])
 def test_a_run_goes_on_where_it_was(warm: Command, spec: Write, end: str) -> None:
-    with warm.start("submit", spec(CHAIN)) as process:
-        wait_for(lambda: checkpoints(warm))
+    with warm.start("submit", spec(RESUMABLE)) as process:
+        wait_for(lambda: is_under_way(warm))
         if end == "cancelled":
             process.send_signal(signal.SIGINT)
         else:
@@ -73,14 +57,19 @@ def test_a_run_goes_on_where_it_was(warm: Command, spec: Write, end: str) -> Non
             os.kill(pid, signal.SIGKILL)
         process.communicate(timeout=60)
     assert process.returncode == {"cancelled": 130, "lost": 1}[end]
+    assert checkpoints(warm)  # what is not finished keeps them
+    if end == "lost":
+        spec(RESUMABLE.replace("6000", "6100"))
     done = warm("resume")
     assert done.code == 0, done.err
+    assert ("job.yaml has changed since; what was submitted" in done.err) == (end == "lost")
     tasks = report(warm)["tasks"]
     assert [tasks[name]["status"] for name in ("first", "second")] == ["finished", "finished"]
     assert [tasks[name]["attempts"] for name in ("first", "second")] == [1, 2]
     assert tasks["second"]["metrics"]["checkpoint/resumed_at_step"] >= 100
     steps = [step for step, _ in tasks["second"]["series"]["train/loss"]]
     assert steps == sorted(steps) and steps[0] <= 100 and steps[-1] == 6000
+    assert not list((warm.folder / "runs").glob("*/second/*/checkpoints"))
     again = warm("resume")
     assert again.code == 2 and "nothing is left to resume" in again.err
 
@@ -98,7 +87,7 @@ def test_what_a_killed_driver_wrote_last_is_cut_off(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_going_can_not_be_resumed(warm: Command, spec: Write) -> None:
-    with warm.start("submit", spec(CHAIN)) as process:
+    with warm.start("submit", spec(RESUMABLE)) as process:
         wait_for(lambda: checkpoints(warm))
         refused = warm("resume")
         process.send_signal(signal.SIGINT)
@@ -133,7 +122,7 @@ def test_a_run_that_goes_on_has_not_ended() -> None:
 
 
 def test_a_resumed_run_can_be_cancelled(warm: Command, spec: Write) -> None:
-    with warm.start("submit", spec(CHAIN.replace("6000", "600000"))) as process:
+    with warm.start("submit", spec(RESUMABLE.replace("6000", "600000"))) as process:
         wait_for(lambda: checkpoints(warm))
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
@@ -145,4 +134,7 @@ def test_a_resumed_run_can_be_cancelled(warm: Command, spec: Write) -> None:
         assert cancelled.code == 0, cancelled.err
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "cancelled" not in err.split("starting")[0]  # of the first time: nothing is told again
+    # Of the first time nothing is told again, but for why there is another attempt.
+    told = [text.partition("] ")[2] for text in err.splitlines() if text.startswith("[")]
+    assert told[0] == "second: attempt 1 was cancelled; attempt 2 starts"
+    assert any(text.startswith("second: attempt 2 goes on from step ") for text in told)

@@ -5,65 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import Command, wait_for
-
-Write = Callable[..., str]
-
-CHAIN = """\
-name: chain
-tasks:
-  first:
-    kind: train
-    model: {name: mlp, args: {hidden: [16]}}
-    data: {name: digits}
-    max_steps: 5
-  second:
-    kind: evaluate
-    model: ${tasks.first.outputs.model}
-    data: {name: digits}
-"""
-
-# It trains until it is stopped: far more steps than a test has time for.
-LONG = """\
-name: long
-tasks:
-  long:
-    kind: train
-    model: {name: mlp, args: {hidden: [16]}}
-    data: {name: digits}
-    max_steps: 10000000
-  after:
-    kind: evaluate
-    model: ${tasks.long.outputs.model}
-    data: {name: digits}
-"""
-
-
-def running_pid(command: Command, attempt: int = 1) -> int | None:
-    for record in command.records():
-        if record["event"] == "attempt_running" and record["attempt"] == attempt:
-            pid: int = record["data"]["pid"]
-            return pid
-    return None
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def report(command: Command) -> dict[str, Any]:
-    (file,) = (command.folder / "runs").glob("*/report.json")
-    data: dict[str, Any] = json.loads(file.read_text())
-    return data
+from tests.runs.real_runs import CHAIN, LONG, Write, is_gone, report, running_pid
 
 
 def test_a_chain_runs_in_order_and_leaves_everything(warm: Command, spec: Write) -> None:
@@ -182,7 +130,7 @@ def test_an_attempt_over_time_is_ended(warm: Command, spec: Write) -> None:
     assert "1 s" in tasks["long"]["error"]["message"]
     pid = running_pid(warm)
     assert pid is not None
-    wait_for(lambda: not is_alive(pid), timeout_s=10)
+    wait_for(lambda: is_gone(pid), timeout_s=10)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -196,7 +144,7 @@ def test_an_interrupt_cancels_cleanly(warm: Command, spec: Write, number: int) -
     data = report(warm)
     assert data["status"] == "cancelled"
     assert {task["status"] for task in data["tasks"].values()} == {"cancelled"}
-    wait_for(lambda: not is_alive(pid), timeout_s=10)
+    wait_for(lambda: is_gone(pid), timeout_s=10)
 
 
 def test_a_run_is_cancelled_from_elsewhere(warm: Command, spec: Write) -> None:
@@ -208,7 +156,7 @@ def test_a_run_is_cancelled_from_elsewhere(warm: Command, spec: Write) -> None:
         assert (done.code, "cancelled" in done.out) == (0, True)
         process.communicate(timeout=30)
     assert process.returncode == 130
-    wait_for(lambda: not is_alive(pid), timeout_s=10)
+    wait_for(lambda: is_gone(pid), timeout_s=10)
     again = warm("cancel", "latest")
     assert again.code == 2
     assert "it is cancelled" in again.err
@@ -236,7 +184,7 @@ def test_a_killed_driver_leaves_a_lost_run_and_no_worker(command: Command, spec:
         return found
 
     wait_for(lambda: not left(), timeout_s=10)
-    assert not is_alive(pid)
+    assert is_gone(pid)
     (row,) = json.loads(command("list", "--json").out)
     assert row["status"] == "lost"
     assert "lost" in command("status", "latest").out
@@ -253,7 +201,7 @@ def test_interrupted_twice_it_ends_at_once(command: Command, spec: Write) -> Non
         os.kill(process.pid, signal.SIGCONT)
         process.communicate(timeout=5)
     assert process.returncode == 130
-    wait_for(lambda: not is_alive(pid), timeout_s=10)
+    wait_for(lambda: is_gone(pid), timeout_s=10)
     (row,) = json.loads(command("list", "--json").out)
     assert row["status"] == "cancelled"
 

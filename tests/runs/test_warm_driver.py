@@ -7,36 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Command, wait_for
-
-Write = Callable[..., str]
-
-LONG = """\
-name: long
-tasks:
-  long:
-    kind: train
-    model: {name: mlp, args: {hidden: [16]}}
-    data: {name: digits}
-    max_steps: 10000000
-"""
-
-
-def running_pid(command: Command) -> int | None:
-    running = [r for r in command.records() if r["event"] == "attempt_running"]
-    return int(running[0]["data"]["pid"]) if running else None
-
-
-def gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
+from tests.runs.real_runs import LONG, Write, is_gone, running_pid
 
 
 def test_interrupted_twice_at_once_no_worker_goes_on(warm: Command, spec: Write) -> None:
@@ -49,13 +25,13 @@ def test_interrupted_twice_at_once_no_worker_goes_on(warm: Command, spec: Write)
         process.communicate(timeout=5)
     assert process.returncode == 130
     try:
-        wait_for(lambda: gone(pid), timeout_s=10)
+        wait_for(lambda: is_gone(pid), timeout_s=10)
         (row,) = json.loads(warm("list", "--json").out)
         assert row["status"] == "cancelled"
     finally:
         (folder,) = (warm.folder / "runs").iterdir()
         (folder / "cancel").touch()
-        wait_for(lambda: gone(pid))
+        wait_for(lambda: is_gone(pid))
 
 
 def test_a_run_goes_on_when_its_command_is_killed_and_ends_when_it_is_cancelled(
@@ -70,7 +46,7 @@ def test_a_run_goes_on_when_its_command_is_killed_and_ends_when_it_is_cancelled(
     assert "running" in warm("status", "latest").out
     done = warm("cancel", "latest")
     assert (done.code, "cancelled" in done.out) == (0, True)
-    wait_for(lambda: gone(pid), timeout_s=10)
+    wait_for(lambda: is_gone(pid), timeout_s=10)
 
 
 @pytest.mark.parametrize("how", ["moved", "removed"])
@@ -89,7 +65,7 @@ def test_a_run_whose_folder_is_gone_is_ended_and_told(warm: Command, spec: Write
     assert process.returncode == 5
     assert "Traceback" not in out + err
     assert f"{folder} is gone" in err
-    wait_for(lambda: gone(pid), timeout_s=10)
+    wait_for(lambda: is_gone(pid), timeout_s=10)
 
 
 def test_records_that_were_changed_cancel_the_run(warm: Command, spec: Write) -> None:
@@ -102,7 +78,7 @@ def test_records_that_were_changed_cancel_the_run(warm: Command, spec: Write) ->
     assert process.returncode == 5
     assert "Traceback" not in out + err
     assert "holds a line that is no record" in err
-    wait_for(lambda: gone(pid), timeout_s=10)
+    wait_for(lambda: is_gone(pid), timeout_s=10)
 
 
 def test_a_run_goes_on_when_nobody_reads_what_it_prints(warm: Command, spec: Write) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from runner.errors import OutOfMemory, TaskError
 from runner.worker.failure import crash, failure
 
 HELPER = """\
@@ -132,15 +133,26 @@ def test_a_crash_is_told_by_its_signal_and_the_users_frames(
         subprocess.run(
             [sys.executable, "-c", CRASH, str(code_folder)], stderr=file, check=False, timeout=60
         )
-    told = crash(log, str(code_folder))
+    told = crash(log.read_bytes(), f"{tmp_path.name}/code")
     assert told is not None
     assert told["message"] == f"the worker process crashed: {message}"
     assert told["frames"][:2] == [f"dying.py:5 in inner: {code}", "dying.py:9 in make: inner()"]
     assert told["user_frames"] == 2
 
 
-def test_a_log_without_a_crash_tells_of_none(tmp_path: Path) -> None:
-    log = tmp_path / "log.txt"
-    assert crash(log, str(tmp_path)) is None
-    log.write_bytes(b"\xff\x00 Fatal Python error: in the midst of a line\n" * 5000)
-    assert crash(log, str(tmp_path)) is None
+def test_a_log_without_a_crash_tells_of_none() -> None:
+    assert crash(b"", "run/task/1/code") is None
+    log = b"\xff\x00 Fatal Python error: in the midst of a line\n" * 5000
+    assert crash(log, "run/task/1/code") is None
+
+
+def test_out_of_memory_says_with_how_many_samples() -> None:
+    error = OutOfMemory("cuda:0 ran out of memory", rows=32, hint="take less")
+    assert failure(error, None) == {
+        "type": "OutOfMemory",
+        "message": "cuda:0 ran out of memory",
+        "hint": "take less",
+        "frames": [],
+        "rows": 32,
+    }
+    assert "rows" not in failure(TaskError("no such file"), None)
