@@ -28,7 +28,7 @@ import yaml
 from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
-from training_loop import SameOrder
+from trainers.samples import SameOrder
 
 from runner.kinds.distill import DistillParams
 from runner.kinds.train import TrainParams

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
+import socket
 import subprocess
 import sys
 import time
@@ -101,6 +103,53 @@ def warm_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def warm(warm_state: Path, tmp_path: Path) -> Command:
     """The command beside a cluster that is up, which saves each test the start of one."""
     return Command(environment(warm_state), tmp_path)
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+    """A server that speaks S3's protocol on loopback; yields the variables that lead to it."""
+    pytest.importorskip("s3fs", reason="S3 needs s3fs")
+    pytest.importorskip("moto", reason="the S3 server is moto's")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = (tmp_path_factory.mktemp("s3") / "server.log").open("wb")
+    with (
+        log,
+        subprocess.Popen(
+            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+            stdout=log,
+            stderr=log,
+        ) as server,
+    ):
+        try:
+            wait_for(lambda: _answers(port))
+            yield {
+                "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+                "AWS_ACCESS_KEY_ID": "somebody",
+                "AWS_SECRET_ACCESS_KEY": "secret",
+                "AWS_DEFAULT_REGION": "us-east-1",
+                "AWS_EC2_METADATA_DISABLED": "true",
+            }
+        finally:
+            server.terminate()
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def bucket(s3_server: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URI of a new bucket on that server, which this process and those it starts reach."""
+    for name, value in s3_server.items():
+        monkeypatch.setenv(name, value)
+    import boto3
+
+    name = f"runs-{secrets.token_hex(4)}"
+    boto3.client("s3").create_bucket(Bucket=name)
+    return f"s3://{name}"
 
 
 @pytest.fixture

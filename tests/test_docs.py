@@ -86,7 +86,7 @@ def test_every_benchmark_says_how_it_is_run() -> None:
     for file in (ROOT / "benchmarks").glob("*.py"):
         assert f"python benchmarks/{file.name}" in file.read_text() or file.name == "bare_script.py"
     results = (ROOT / "benchmarks" / "RESULTS.md").read_text()
-    for name in ("startup.py", "training_loop.py", "distillation.py"):
+    for name in ("startup.py", "training.py", "distillation.py"):
         assert f"python benchmarks/{name}" in results
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,12 @@ DEBUG = {
         "tasks.teacher.model.args.channels=[4, 4]",
         "tasks.student.max_epochs=2",
     ],
+    "keras-mirrored.yaml": [
+        f"tasks.{task}.{change}"
+        for task in ("one", "two", "four")
+        for change in ("max_epochs=", "max_steps=2", "model.args={channels: [4], hidden: 0}")
+    ],
+    "tpu.yaml": ["tasks.model.max_epochs=1", "tasks.model.model.args={hidden: [8]}"],
     "train-3d.yaml": ["tasks.model.max_steps=2", "tasks.model.data.args.bytes=30000"],
     "train-amp.yaml": ["tasks.model.max_epochs=1", "tasks.model.model.args.channels=[4, 4]"],
     "train-ddp.yaml": [
@@ -69,12 +76,15 @@ STARTERS = {
     "distill": DEBUG["distill.yaml"],
     "evaluate": ["tasks.model.max_epochs=1"],
     "bench": ["tasks.device.sizes=[64]"],
+    "keras": ["tasks.model.max_epochs=1"],
 }
 # What must have been measured for a run to have done what the file is about.
 MEASURED = {
     "bench.yaml": {"device": "bench/matmul_fp64_tflops", "together": "bench/all_reduce_gb_per_s"},
     "bring-your-own.yaml": {"check": "test/accuracy"},
     "distill.yaml": {"student": "compression/size_ratio"},
+    "keras-mirrored.yaml": {"one": "test/accuracy", "four": "test/accuracy"},
+    "tpu.yaml": {"model": "test/accuracy"},
     "train-3d.yaml": {"model": "test/loss"},
     "train-amp.yaml": {"model": "test/accuracy"},
     "train-ddp.yaml": {"model": "test/accuracy"},
@@ -84,6 +94,12 @@ MEASURED = {
     "train-tp.yaml": {"model": "test/accuracy"},
     "train.yaml": {"model": "test/accuracy"},
 }
+
+
+def needs_extra(text: str) -> None:
+    """Skips a test whose spec has tasks for which a package is not installed."""
+    if "kind: keras" in text and find_spec("tensorflow") is None:
+        pytest.skip("needs TensorFlow: pip install 'runner[tf]'")
 
 
 def overriding(overrides: list[str]) -> list[str]:
@@ -115,6 +131,7 @@ def run_small(command: Command, file: str, overrides: list[str]) -> dict[str, di
 
 @pytest.mark.parametrize("name", DEBUG)
 def test_a_file_in_jobs_runs(warm: Command, name: str) -> None:
+    needs_extra((JOBS / name).read_text())
     metrics = run_small(warm, str(JOBS / name), DEBUG[name])
     for task, metric in MEASURED[name].items():
         assert metric in metrics[task]
@@ -124,6 +141,7 @@ def test_a_file_in_jobs_runs(warm: Command, name: str) -> None:
 def test_a_starter_runs(warm: Command, kind: str) -> None:
     printed = warm("init", kind)
     assert printed.code == 0
+    needs_extra(printed.out)
     (warm.folder / "job.yaml").write_text(printed.out)
     metrics = run_small(warm, "job.yaml", STARTERS[kind])
     expected = "bench/copy_gb_per_s" if kind == "bench" else "size/parameters"

@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).parent.parent
 PACKAGE = REPOSITORY / "runner"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-BELOW_ALL = {"model", "errors", "parameters", "builtin"}
+BELOW_ALL = {"model", "errors", "parameters", "builtin", "storage", "schedules"}
 MAY_IMPORT = {
     "__main__": {"cli"},
     "__init__": {"runs"},
@@ -34,14 +34,17 @@ MAY_IMPORT = {
     "report": set(),
     "cluster": {"worker"},
     "worker": {"kinds"},
-    "kinds": {"torchlib", "tflib", "edge"},
-    "torchlib": set(),
-    "tflib": set(),
+    "kinds": {"torchlib", "tflib", "edge", "data"},
+    "torchlib": {"data"},
+    "tflib": {"data"},
+    "data": set(),
     "edge": set(),
     "model": set(),
     "errors": set(),
+    "storage": set(),
     "parameters": set(),
     "builtin": set(),
+    "schedules": set(),
 }  # fmt: skip
 ONLY_IN = {
     "ray": {"cluster"},
@@ -104,7 +107,9 @@ def test_kinds_reach_a_framework_only_when_they_run() -> None:
         for node in ast.parse(file.read_text()).body:
             if isinstance(node, ast.ImportFrom) and node.module is not None:
                 wrong += [f"{file.name}:{node.lineno}"] * (
-                    node.module.startswith(("runner.torchlib", "runner.tflib", "runner.edge"))
+                    node.module.startswith(
+                        ("runner.torchlib", "runner.tflib", "runner.edge", "runner.data")
+                    )
                 )
     assert wrong == []
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from shutil import get_terminal_size
 from threading import Event
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from runner.cli.errors import colour
 from runner.cli.interrupt import end_now, ending_cleanly
 from runner.cli.output import silence
 from runner.errors import Exit
+from runner.storage import Place, Remote
 
 if TYPE_CHECKING:
     from runner.cluster.address import Address
@@ -34,11 +34,12 @@ def carry_out(
     *,
     as_json: bool,
     shown: Callable[[Report, str], str] | None = None,
+    earlier: Sequence[Record] = (),
 ) -> int:
     """The exit code of the run that is asked for, after its report has been shown.
 
-    ``shown`` makes the text that is printed, where it is not the report's own: of the report, and
-    of where its page lies.
+    ``earlier`` are the records of a run that is resumed. ``shown`` makes the text that is printed,
+    where it is not the report's own: of the report, and of where its page lies.
     """
     from runner.cli.live import Live
     from runner.report.summary import to_json
@@ -51,7 +52,7 @@ def carry_out(
         interrupts = stack.enter_context(ending_cleanly(cancelled))
 
         def begin(folder: RunFolder) -> Callable[[Record], None]:
-            live = stack.enter_context(Live(folder.run, folder.plan(), sys.stderr))
+            live = stack.enter_context(Live(folder.run, folder.plan(), sys.stderr, earlier))
             interrupts.of(folder, live)
             return live.observe
 
@@ -60,11 +61,11 @@ def carry_out(
     if as_json:
         text = to_json(report)
     elif shown is not None:
-        text = shown(report, _from_here(folder.path / "report.html"))
+        text = shown(report, from_here(folder.path / "report.html"))
     else:
         text = to_terminal(
             report,
-            location=_from_here(folder.path / "report.html"),
+            location=from_here(folder.path / "report.html"),
             colour=colour(sys.stdout),
             columns=get_terminal_size().columns,
         )
@@ -78,7 +79,9 @@ def carry_out(
     return code
 
 
-def _from_here(path: Path) -> str:
-    """The path from here, where that is shorter."""
+def from_here(path: Place) -> str:
+    """The path from here, where that is shorter; a URI as it is."""
+    if isinstance(path, Remote):
+        return str(path)
     relative = os.path.relpath(path)
     return relative if len(relative) < len(str(path)) else str(path)

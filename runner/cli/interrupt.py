@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from runner.cli.live import Live
     from runner.runs.folder import RunFolder
 
+# How long storage far away may take to hear of it.
+AT_ONCE_S = 5.0
+
 
 class Interrupts:
     """What SIGINT and SIGTERM do to a run: the first sets ``cancelled``, the second ends it all."""
@@ -51,6 +54,7 @@ class Interrupts:
                 if ended_as(folder.records()) is None:
                     data = {"status": "cancelled"}
                     folder.append(Record(at_s=time.time(), event="run_ended", data=data))
+                    folder.flush(AT_ONCE_S)
         finally:
             os._exit(Exit.INTERRUPTED)
 

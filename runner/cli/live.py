@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from threading import Event, Lock, Thread
 from typing import TextIO
@@ -12,10 +13,10 @@ import click
 
 from runner.cli.errors import colour
 from runner.cli.output import silence
-from runner.model import Plan, Progress, Record
+from runner.model import Plan, Record
 from runner.report.failure import failure
-from runner.report.fold import RunState, TaskState, fold
-from runner.report.format import count, duration
+from runner.report.fold import RESUMED, AttemptState, RunState, TaskState, fold
+from runner.report.format import at_once, count, duration
 from runner.report.text import one_line, width
 
 REDRAW_S = 0.2
@@ -28,10 +29,16 @@ SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
 class Live(AbstractContextManager["Live"]):
-    """Shows a run's records on ``stream``: in place on a terminal, else in plain lines at times."""
+    """Shows a run's records on ``stream``: in place on a terminal, else in plain lines at times.
 
-    def __init__(self, run: str, plan: Plan, stream: TextIO) -> None:
-        self.state: RunState = fold([], [planned.task.name for planned in plan.tasks])
+    That another attempt at a task begins, why, and where it goes on, stays on a line of its own.
+    ``earlier`` are the records of a run that is resumed; they are not told again.
+    """
+
+    def __init__(
+        self, run: str, plan: Plan, stream: TextIO, earlier: Iterable[Record] = ()
+    ) -> None:
+        self.state: RunState = fold(earlier, [planned.task.name for planned in plan.tasks])
         self.stream = stream
         self.is_terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
         self.colour = colour(stream)
@@ -41,6 +48,7 @@ class Live(AbstractContextManager["Live"]):
         self.drawn = 0
         self.unseen = False
         self.said: dict[str, tuple[str, float]] = {}
+        self.news: list[str] = []  # to stand above what is redrawn
         self.message = "starting"
         self.run = run
 
@@ -61,10 +69,18 @@ class Live(AbstractContextManager["Live"]):
     def observe(self, record: Record) -> None:
         """Take in a record of the run."""
         with self.lock:
+            before = _resumed_at(self.state, record)
             self.state.apply(record)
             if record.event == "attempt_running":
                 self.message = ""
-            if not self.is_terminal and record.task is not None:
+            if record.task is None:
+                return
+            went_on = _resumed_at(self.state, record) != before
+            text = _news(self.state.tasks[record.task], record, went_on=went_on)
+            if text:
+                after_s = max(0.0, record.at_s - self.began_s)
+                self.news.append(f"[{after_s:6.1f} s] {record.task}: {text}\n")
+            if not self.is_terminal:
                 self._tell(record)
 
     def say(self, message: str) -> None:
@@ -81,10 +97,17 @@ class Live(AbstractContextManager["Live"]):
         before, at_s = self.said.get(task.name, ("", 0.0))
         if record.event == "attempt_ended":
             return  # what it means for the task follows at once
-        if kind != before or record.at_s - at_s >= PLAIN_S:
+        if self.news:
+            self.said[task.name] = (kind, record.at_s)
+            self._write(self._take_news())
+        elif kind != before or record.at_s - at_s >= PLAIN_S:
             self.said[task.name] = (kind, record.at_s)
             after_s = max(0.0, record.at_s - self.began_s)
             self._write(f"[{after_s:6.1f} s] {task.name}: {text}\n")
+
+    def _take_news(self) -> str:
+        text, self.news = "".join(self.news), []
+        return text
 
     def _redraw(self) -> None:
         while not self.ended.wait(REDRAW_S):
@@ -114,7 +137,8 @@ class Live(AbstractContextManager["Live"]):
             text = f"  {self.message} ({now_s - self.began_s:.0f} s)"
             lines.append(clipped(text, columns - 1))
         up = f"\x1b[{self.drawn}F" if self.drawn else ""
-        self._write(up + "".join(f"\x1b[2K{text}\n" for text in lines) + "\x1b[J")
+        above = f"\x1b[J{self._take_news()}" if self.news else ""
+        self._write(up + above + "".join(f"\x1b[2K{text}\n" for text in lines) + "\x1b[J")
         self.drawn = len(lines)
 
     def _write(self, text: str) -> None:
@@ -139,23 +163,26 @@ def line(task: TaskState, now_s: float) -> str:
     last = task.last
     if last is None:
         return task.status
-    if task.status == "running" and last.running_s is None:
-        return "starting" if not last.waiting else last.waiting
-    parts = [task.status.replace("_", " ")]
+    is_starting = task.status == "running" and last.running_s is None
+    parts = ["starting" if is_starting else task.status.replace("_", " ")]
+    if task.status == "pending" and last.ended_s is not None:
+        return "starts again"
     if task.status == "pending":
-        parts = [last.waiting or "starts again"]
-    if len(task.attempts) > 1:
+        parts = [last.waiting or "pending"]
+    if last.number > 1:
         parts.append(f"attempt {last.number}")
+    if is_starting:
+        return "  ".join(parts)
     progress = last.progress
     if task.status == "running" and progress is not None:
         if progress.phase == "measure":
             parts.append("measuring")
         else:
-            parts += _how_far(last.running_s or now_s, now_s, progress)
+            parts += _how_far(last, now_s)
     elif task.status == "running":
         parts.append(f"on {last.node}")
     elif task.ended_s is not None and task.started_s is not None:
-        parts.append(duration(task.ended_s - task.started_s))
+        parts.append(duration(task.duration_s(now_s)))
         accuracy = last.metrics.get("test/accuracy")
         if accuracy is not None and task.status == "finished":
             parts.append(f"test/accuracy {accuracy:.4f}")
@@ -164,14 +191,57 @@ def line(task: TaskState, now_s: float) -> str:
     return "  ".join(parts)
 
 
-def _how_far(running_s: float, now_s: float, progress: Progress) -> list[str]:
+def _how_far(last: AttemptState, now_s: float) -> list[str]:
     """Step, loss, rate and time left: short enough, beside a name, for 80 columns."""
+    progress = last.progress
+    if progress is None:
+        return []
     parts = [f"step {progress.step}/{progress.total_steps}"]
     if progress.loss is not None:
         parts.append(f"loss {progress.loss:.3g}")
     if progress.samples_per_s:
         parts.append(f"{count(progress.samples_per_s)} samples/s")
-    if 0 < progress.step < progress.total_steps:
-        left_s = (now_s - running_s) * (progress.total_steps - progress.step) / progress.step
-        parts.append(f"{duration(left_s)} left")
+    if last.left_s:
+        since_s = max(0.0, now_s - (last.progress_s or now_s))
+        parts.append(f"{duration(max(0.0, last.left_s - since_s))} left")
     return parts
+
+
+def _news(task: TaskState, record: Record, *, went_on: bool) -> str:
+    """What a record says of a task's attempts that its line shows only for a moment, or not."""
+    if record.event == "attempt_started":
+        ended = [attempt for attempt in task.attempts if attempt.ended_s is not None]
+        rows = None if task.last is None else task.last.max_rows
+        bound = "" if rows is None else f" with at most {at_once(rows)}"
+        return f"{_ending(ended[-1])}; attempt {record.attempt} starts{bound}" if ended else ""
+    if went_on and task.last is not None:
+        return f"attempt {record.attempt} goes on from step {task.last.summary[RESUMED]:.0f}"
+    if _is_first_step(task.last, record):
+        return f"attempt {record.attempt} starts from step 0: it found no checkpoint"
+    return ""
+
+
+def _is_first_step(last: AttemptState | None, record: Record) -> bool:
+    """Whether another attempt at a training first says how far it is, and took nothing up."""
+    return (
+        record.event == "progress"
+        and record.data.get("phase") == "train"
+        and last is not None
+        and last.number == record.attempt != 1
+        and RESUMED not in last.summary
+        and last.first_progress == (record.at_s, record.data.get("step"))
+    )
+
+
+def _ending(attempt: AttemptState) -> str:
+    """'attempt 1 was lost: the worker was killed (SIGKILL)'."""
+    how = {"lost": "was lost", "cancelled": "was cancelled", "timed_out": "ran out of time"}
+    text = f"attempt {attempt.number} {how.get(attempt.status, attempt.status)}"
+    return f"{text}: {one_line(failure(attempt.error).summary)}" if attempt.error else text
+
+
+def _resumed_at(state: RunState, record: Record) -> float | None:
+    """The step at which the record's attempt went on, as far as is known."""
+    task = state.tasks.get(record.task or "")
+    found = [each for each in task.attempts if each.number == record.attempt] if task else []
+    return found[0].summary.get(RESUMED) if found else None

@@ -53,6 +53,7 @@ def command(
 
 
 def _text(plan: Plan) -> str:
+    from runner.plan.parallelism import stages_in_words
     from runner.report.format import duration
 
     count = len(plan.tasks)
@@ -68,6 +69,8 @@ def _text(plan: Plan) -> str:
         if planned.placement.num_workers > 1:
             divided = f": {planned.parallelism}" if planned.parallelism else ""
             lines.append(f"  workers  {planned.placement.num_workers}{divided}")
+        if stages := stages_in_words(planned):
+            lines.append(f"  stages   {stages}")
         if planned.batches is not None:
             ranks = planned.placement.num_workers // planned.batches.num_workers
             lines += [f"  {line}" for line in _batches(planned.batches, ranks)]

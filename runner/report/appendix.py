@@ -76,6 +76,10 @@ def definitions(report: Report) -> list[tuple[str, str]]:
         terms.append(("Threads", f"{counts} for computing, in training and in measuring."))
     if any(name.startswith(BASELINE) for name in names):
         terms.append(COMPARED)
+    if report.pauses:
+        still = ", ".join(form.duration(max(0.0, end - start)) for start, end in report.pauses)
+        text = f"the run lay still for {still} until it was resumed, which no duration counts."
+        terms.append(("Resumed", text))
     return terms
 
 

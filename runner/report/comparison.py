@@ -128,7 +128,7 @@ MEASURES = (
     ),
     Measure(
         metric="throughput/samples_per_s",
-        label="throughput, batch 64",
+        label="throughput, batched",
         shown=form.rate,
         compared=_more,
     ),

@@ -16,7 +16,9 @@ from runner.report.text import one_line, printable
 
 # These tell by their message alone: errors that runner raises on purpose, and those that its
 # driver finds out. The name of any other class says something to who wrote or called it.
-OWN_TYPES = ("RunnerError", "TaskError", "UsageError", "Lost", "TimedOut", "Skipped")
+OWN_TYPES = (
+    "RunnerError", "TaskError", "OutOfMemory", "UsageError", "Lost", "TimedOut", "Skipped",
+)  # fmt: skip
 
 
 # What of a traceback helps: the user's own frames and, of a library's, where it was raised; the way

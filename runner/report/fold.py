@@ -12,6 +12,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
+from runner.errors import fewer_rows
 from runner.model import Progress, Record, TaskStatus
 
 Point = tuple[int, float]
@@ -24,8 +25,10 @@ RESUMED = "checkpoint/resumed_at_step"
 class AttemptState:
     """One try at a task, as far as its records go. Times are Unix times.
 
-    ``started_s`` is when its gang was asked for, ``running_s`` when its worker was up. ``summary``
-    holds the metrics without a step, ``series`` the others, in the order in which they came.
+    ``started_s`` is when its gang was asked for, ``running_s`` when its worker was up,
+    ``progress_s`` when it last told how far it is, ``first_progress`` when it first did, and at
+    which step. ``summary`` holds the metrics without a step, ``series`` the others, in the order in
+    which they came.
     """
 
     number: int
@@ -36,8 +39,11 @@ class AttemptState:
     node: str | None = None
     waiting: str | None = None
     placement: Mapping[str, Any] = field(default_factory=dict)
+    max_rows: int | None = None
     environment: Mapping[str, Any] = field(default_factory=dict)
     progress: Progress | None = None
+    progress_s: float | None = None
+    first_progress: tuple[float, int] | None = None
     summary: dict[str, float] = field(default_factory=dict)
     series: dict[str, list[Point]] = field(default_factory=dict)
     artifacts: dict[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -52,6 +58,21 @@ class AttemptState:
         """
         ends = {name: points[-1][1] for name, points in self.series.items() if not held_out(name)}
         return ends | self.summary
+
+    @property
+    def left_s(self) -> float | None:
+        """The time from its latest progress to its last step, at its rate since the first one.
+
+        What comes before, in the first step or in another attempt, says nothing of that rate; None
+        until there is one.
+        """
+        if self.progress is None or self.progress_s is None or self.first_progress is None:
+            return None
+        first_s, first_step = self.first_progress
+        steps, seconds = self.progress.step - first_step, self.progress_s - first_s
+        if steps <= 0 or seconds <= 0:
+            return None
+        return max(0, self.progress.total_steps - self.progress.step) * seconds / steps
 
 
 @dataclass(kw_only=True, slots=True)
@@ -75,6 +96,19 @@ class TaskState:
     def started_s(self) -> float | None:
         """When the first attempt was started."""
         return next((a.started_s for a in self.attempts if a.started_s is not None), None)
+
+    def duration_s(self, now_s: float | None) -> float | None:
+        """The time that its attempts took together, up to ``now_s`` where one goes on.
+
+        None if it was never started.
+        """
+        taken = [
+            max(0.0, end_s - attempt.started_s)
+            for attempt in self.attempts
+            if attempt.started_s is not None
+            and (end_s := _first(attempt.ended_s, self.ended_s, now_s)) is not None
+        ]
+        return sum(taken) if taken else None
 
     def series(self) -> dict[str, list[Point]]:
         """The last attempt's series, after what it took up: the earlier ones' up to that step."""
@@ -104,7 +138,10 @@ class TaskState:
 
 @dataclass(kw_only=True, slots=True)
 class RunState:
-    """A run as its records tell it. ``latest_s`` is the time of the newest one, heartbeats too."""
+    """A run as its records tell it. ``latest_s`` is the time of the newest one, heartbeats too.
+
+    ``pauses`` are when it lay still, from its end (or its last record) until it was resumed.
+    """
 
     run: str = ""
     job: str = ""
@@ -112,10 +149,17 @@ class RunState:
     started_s: float | None = None
     ended_s: float | None = None
     latest_s: float | None = None
+    pauses: list[tuple[float, float]] = field(default_factory=list)
     driver: Mapping[str, Any] = field(default_factory=dict)
     cluster: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     tasks: dict[str, TaskState] = field(default_factory=dict)
+
+    @property
+    def duration_s(self) -> float | None:
+        """The time that the run was at work, up to its newest record where it goes on."""
+        end_s = _first(self.ended_s, self.latest_s)
+        return None if end_s is None else at_work_s(self.started_s, end_s, self.pauses)
 
     def apply(self, record: Record) -> None:
         """Take in one record, in the order in which they were written."""
@@ -142,9 +186,11 @@ class RunState:
         cluster = data.get("cluster")
         self.cluster = {"source": cluster} if isinstance(cluster, str) else _mapping(cluster)
         self.environment = _mapping(data.get("environment"))
-        self.status, self.ended_s = "running", None
         if self.started_s is None:
             self.started_s = record.at_s
+        elif (stopped_s := _first(self.ended_s, before_s)) is not None:
+            self.pauses.append((stopped_s, record.at_s))
+        self.status, self.ended_s = "running", None
         for task in self.tasks.values():
             if task.status != "finished":
                 _stop(task, "lost", before_s)
@@ -161,6 +207,16 @@ class RunState:
                 task.error = _lost("the run ended while it was at work")
             elif task.status == "pending" and status == "cancelled":
                 task.status = "cancelled"
+
+
+def at_work_s(
+    started_s: float | None, at_s: float, pauses: Iterable[tuple[float, float]]
+) -> float | None:
+    """For how long a run had been at work at a Unix time: since it started, less its pauses."""
+    if started_s is None:
+        return None
+    paused_s = sum(max(0.0, min(until, at_s) - since) for since, until in pauses)
+    return max(0.0, at_s - started_s - paused_s)
 
 
 def held_out(name: str) -> bool:
@@ -202,6 +258,7 @@ def _apply_to_attempt(task: TaskState, record: Record) -> None:
         attempt = task.attempt(record.attempt)
         attempt.started_s, attempt.status = record.at_s, "running"
         attempt.placement = _mapping(data.get("placement"))
+        attempt.max_rows = data["max_rows"] if isinstance(data.get("max_rows"), int) else None
         task.status, task.ended_s, task.error = "running", None, None
     elif record.event == "waiting":
         task.attempt(record.attempt).waiting = str(data.get("reason") or "")
@@ -217,7 +274,10 @@ def _apply_to_attempt(task: TaskState, record: Record) -> None:
         told = {str(data.get("name") or ""): str(data.get("text") or "")}
         attempt.environment = {**attempt.environment, **told}
     elif record.event == "progress":
-        task.attempt(record.attempt).progress = _progress(data)
+        attempt = task.attempt(record.attempt)
+        attempt.progress, attempt.progress_s = _progress(data), record.at_s
+        if attempt.first_progress is None:
+            attempt.first_progress = record.at_s, attempt.progress.step
     elif record.event == "metrics":
         _add_points(task.attempt(record.attempt), data.get("points"))
     elif record.event == "artifact":
@@ -231,7 +291,8 @@ def _apply_to_attempt(task: TaskState, record: Record) -> None:
         attempt.error = _mapping(data.get("error")) or None
         if attempt is task.last:
             # Whether it is tried again is the driver's to say; until then it waits for that.
-            task.status = "pending" if attempt.status == "lost" else attempt.status
+            is_left_open = attempt.status == "lost" or fewer_rows(attempt.error) is not None
+            task.status = "pending" if is_left_open else attempt.status
 
 
 def _add_points(attempt: AttemptState, points: object) -> None:
@@ -286,6 +347,10 @@ def _status(value: object, otherwise: TaskStatus) -> TaskStatus:
             known: TaskStatus = status
             return known
     return otherwise
+
+
+def _first(*times: float | None) -> float | None:
+    return next((each for each in times if each is not None), None)
 
 
 def _later(a: float | None, b: float) -> float:

@@ -100,6 +100,17 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes} min"
 
 
+def at_work(seconds: float | None, resumed: int) -> str:
+    """How long a run was at work, and how often it was resumed: '5.1 s, resumed twice'."""
+    often = {1: "once", 2: "twice"}.get(resumed, f"{resumed} times")
+    return f"{duration(seconds)}, resumed {often}" if resumed else duration(seconds)
+
+
+def at_once(rows: int) -> str:
+    """How many samples a forward pass sees: '16 samples at once'."""
+    return f"{rows} sample{'' if rows == 1 else 's'} at once"
+
+
 def moment(at_s: float | None) -> str:
     """A Unix time as people write it: 2026-11-22 15:45:01 UTC."""
     if at_s is None:

@@ -55,7 +55,8 @@ def to_html(report: Report) -> str:
 
 
 def _header(report: Report) -> str:
-    when = f"{form.moment(report.started_s)} · {form.duration(report.duration_s)}"
+    took = form.at_work(report.duration_s, len(report.pauses))
+    when = f"{form.moment(report.started_s)} · {took}"
     facts = [when, str(report.cluster.get("source") or "")]
     shown = " ".join(f"<span>{_line(fact)}</span>" for fact in facts if fact)
     return (

@@ -23,7 +23,8 @@ def to_markdown(report: Report) -> str:
     blocks = [
         f"# {escaped(headline(report))}.",
         f"{escaped(report.job)} · {report.status.replace('_', ' ')} · "
-        f"{form.moment(report.started_s)} · {form.duration(report.duration_s)} · "
+        f"{form.moment(report.started_s)} · "
+        f"{form.at_work(report.duration_s, len(report.pauses))} · "
         f"{escaped(report.run)}",
         fenced(report.command, "sh"),
         *_comparison(report),

@@ -9,7 +9,7 @@ from typing import Any
 from runner.report import format as form
 from runner.report.comparison import BASELINE, MEASURES, compare
 from runner.report.failure import failure
-from runner.report.fold import AttemptState, held_out
+from runner.report.fold import RESUMED, AttemptState, held_out
 from runner.report.summary import Report, TaskReport
 
 # Figures that the comparison table shows, if it has the task.
@@ -23,7 +23,7 @@ def particulars(task: TaskReport) -> list[tuple[str, str]]:
     if task.depends_on:
         lines.append(("After", ", ".join(task.depends_on)))
     if task.batches:
-        lines.append(("Batches", batch_arithmetic(task.batches)))
+        lines.append(("Batches", batch_arithmetic(task.batches) + _in_fact(task)))
     lines += [("Data", _samples(task)), ("Last evaluation", _last_evaluation(task))]
     if task.status == "skipped" and task.error:
         lines.append(("Skipped", failure(task.error).summary))
@@ -73,6 +73,14 @@ def batch_arithmetic(batches: Mapping[str, Any]) -> str:
     return f"{text}; {', '.join(known)}" if known else text
 
 
+def _in_fact(task: TaskReport) -> str:
+    """The batch per device that it came to, where memory had a say in it."""
+    micro = task.metrics.get("train/per_device_batch_size", math.nan)
+    if not task.batches or not math.isfinite(micro):
+        return ""
+    return f"; in fact {micro:g} per device, as memory allowed"
+
+
 def _samples(task: TaskReport) -> str:
     """'trained on 1,437 samples, measured on 360', as far as the task says."""
     counts = [
@@ -110,4 +118,8 @@ def _attempt(attempt: AttemptState) -> str:
         text += f" after {form.duration(attempt.ended_s - attempt.started_s)}"
     if attempt.node:
         text += f" on {attempt.node}"
+    if attempt.max_rows is not None:
+        text += f", with at most {form.at_once(attempt.max_rows)}"
+        step = attempt.summary.get(RESUMED, 0.0 if attempt.series else math.nan)
+        text += f" from step {step:g}" if math.isfinite(step) else ""
     return f"{text} ({failure(attempt.error).summary})" if attempt.error else text

@@ -21,7 +21,8 @@ class TaskReport:
     """What became of one task: as planned, as it went, what it measured and what it made.
 
     ``planned`` is the task as ``plan.json`` has it, its parameters with every default filled in.
-    ``node`` is where its last attempt ran; ``folder`` that attempt's, relative to the run's.
+    ``duration_s`` is what its attempts took together. ``node`` is where its last attempt ran;
+    ``folder`` that attempt's, relative to the run's.
     """
 
     name: str
@@ -46,7 +47,10 @@ class TaskReport:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """A run summed up. Times are Unix times; ``storage`` is where the run folder lies, if known."""
+    """A run summed up. Times are Unix times; ``storage`` is where the run folder lies, if known.
+
+    Its ``duration_s`` leaves out its ``pauses``, from when it stopped until it was resumed.
+    """
 
     run: str
     job: str
@@ -54,6 +58,7 @@ class Report:
     started_s: float | None
     ended_s: float | None
     duration_s: float | None
+    pauses: tuple[tuple[float, float], ...]
     environment: Mapping[str, Any]
     cluster: Mapping[str, Any]
     tasks: tuple[TaskReport, ...]
@@ -84,7 +89,8 @@ def summarise(
         status=state.status,
         started_s=state.started_s,
         ended_s=state.ended_s,
-        duration_s=_duration(state.started_s, state.ended_s, state.latest_s),
+        duration_s=state.duration_s,
+        pauses=tuple(state.pauses),
         environment=state.environment,
         cluster=state.cluster or {"source": plan_document["cluster"]},
         tasks=tuple(
@@ -93,7 +99,7 @@ def summarise(
             if task.name in planned
         ),
         file=job["file"],
-        command=_command(job["file"], job["overrides"]),
+        command=command(job["file"], job["overrides"]),
         spec=job["spec"],
         storage=storage,
     )
@@ -112,7 +118,7 @@ def _task(
         status=task.status,
         started_s=task.started_s,
         ended_s=task.ended_s,
-        duration_s=_duration(task.started_s, task.ended_s, latest_s),
+        duration_s=task.duration_s(latest_s),
         depends_on=tuple(planned["task"]["depends_on"]),
         planned=planned["task"],
         placement=(last.placement if last else None) or planned["placement"],
@@ -189,22 +195,19 @@ def _attempt_document(attempt: AttemptState) -> dict[str, Any]:
         "running": _iso(attempt.running_s),
         "ended": _iso(attempt.ended_s),
         "node": attempt.node,
+        "max_rows": attempt.max_rows,
         "error": attempt.error,
     }
 
 
-def _command(file: str, overrides: Iterable[str]) -> str:
+def command(file: str, overrides: Iterable[str]) -> str:
+    """What to type to submit a spec again."""
     if not file:  # the one job that comes from no file
         return "runner nodes --bench"
     words = ["runner", "submit", file]
     for override in overrides:
         words += ["--set", override]
     return shlex.join(words)
-
-
-def _duration(start_s: float | None, end_s: float | None, latest_s: float | None) -> float | None:
-    end_s = latest_s if end_s is None else end_s
-    return None if start_s is None or end_s is None else max(0.0, end_s - start_s)
 
 
 def _rounded(seconds: float | None) -> float | None:

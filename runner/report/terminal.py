@@ -47,7 +47,7 @@ def to_terminal(
 
 def _title(report: Report, colour: bool) -> str:
     parts = [one_line(report.run or report.job), report.status.replace("_", " ")]
-    parts.append(form.duration(report.duration_s))
+    parts.append(form.at_work(report.duration_s, len(report.pauses)))
     return _styled(" · ".join(parts), "dim", colour)
 
 

@@ -9,7 +9,7 @@ import math
 from html import escape
 
 from runner.report import format as form
-from runner.report.fold import AttemptState
+from runner.report.fold import AttemptState, at_work_s
 from runner.report.summary import Report, TaskReport
 from runner.report.text import one_line
 
@@ -32,13 +32,14 @@ def timeline(report: Report) -> str:
     first_top = ROW if lead else 0
     height = ROW * len(started) + first_top + AXIS
     ticks = "".join(_tick(at, report.duration_s, height) for at in tick_times(report.duration_s))
+    pauses = "".join(_pause(report, *pause, height) for pause in report.pauses)
     rows = "".join(
         _row(report, task, first_top + index * ROW) for index, task in enumerate(started)
     )
     title = f"When each of {len(started)} tasks ran, and on which node"
     return (
         f'<svg class="timeline" role="img" aria-label="{title}" width="100%" height="{height}">'
-        f"<title>{title}</title>{ticks}{lead}{rows}</svg>"
+        f"<title>{title}</title>{ticks}{pauses}{lead}{rows}</svg>"
     )
 
 
@@ -63,6 +64,16 @@ def _tick(at_s: float, duration_s: float, height: int) -> str:
         f'<line class="grid" x1="{x:.3f}%" x2="{x:.3f}%" y1="0" y2="{base}"/>'
         f'<text class="tick" x="{x:.3f}%" y="{base + 16}" text-anchor="{anchor}">'
         f"{_clock(at_s)}</text>"
+    )
+
+
+def _pause(report: Report, since_s: float, until_s: float, height: int) -> str:
+    """Where a pause was cut out of the axis: it may be of days."""
+    x = _position(report, until_s)
+    title = f"resumed after a pause of {form.duration(max(0.0, until_s - since_s))}"
+    return (
+        f'<line class="pause" x1="{x:.3f}%" x2="{x:.3f}%" y1="0" y2="{height - AXIS + 4}">'
+        f"<title>{title}</title></line>"
     )
 
 
@@ -123,7 +134,8 @@ def _position(report: Report, at_s: float | None) -> float:
     """Where on the axis a time lies, in percent."""
     if at_s is None or report.started_s is None or not report.duration_s:
         return 0.0
-    return min(100.0, max(0.0, 100 * (at_s - report.started_s) / report.duration_s))
+    after_s = at_work_s(report.started_s, at_s, report.pauses) or 0.0
+    return min(100.0, 100 * after_s / report.duration_s)
 
 
 def _clock(at_s: float) -> str:

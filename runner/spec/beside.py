@@ -30,7 +30,7 @@ def resolve(
         value = params.get(field)
         if not isinstance(extra, dict) or "artifact" not in extra or not isinstance(value, str):
             continue
-        if not value.startswith("${"):
+        if not value.startswith("${") and "://" not in value:
             params[field] = _existing(document, (*path, field), value, folder, faults)
     for part in ("model", "data"):
         inside = params.get(part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -83,6 +84,8 @@ def load(
         file=file,
         overrides=tuple(overrides),
         workdir=str(workdir) if workdir else None,
+        path=str(folder / File(file).name) if folder else None,
+        digest=hashlib.sha256(source).hexdigest(),
     )
 
 
@@ -159,16 +162,28 @@ def _check_tasks(document: Document, wrong: set[str], faults: list[Fault]) -> di
             )
             continue
         kind = data.get("kind")
+        merged = _merged(defaults, data)
         if not isinstance(kind, str) or kind not in KINDS:
             faults.append(_kind_fault(document, path, kind, name))
+            faults += _faults_without_kind(document, path, merged)
             continue
         model = task_model(kind)
         try:
-            specs[name] = model.model_validate_json(_json(_merged(defaults, data)))
+            specs[name] = model.model_validate_json(_json(merged))
             gangs.check(document, name, specs[name], faults)
         except ValidationError as error:
             faults += translate(error, document, path, model)
     return specs
+
+
+def _faults_without_kind(document: Document, path: Path, merged: Mapping[str, Any]) -> list[Fault]:
+    """What is wrong with the keys that tasks of any kind have."""
+    common = {key: merged[key] for key in TaskSpec.model_fields if key in merged}
+    try:
+        TaskSpec.model_validate_json(_json(common | {"kind": ""}))
+    except ValidationError as error:
+        return translate(error, document, path, TaskSpec)
+    return []
 
 
 def _merged(defaults: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,11 +216,15 @@ def _task(
     name: str, spec: TaskSpec, params: Mapping[str, Any], depends_on: Mapping[str, Path]
 ) -> Task:
     timeout = spec.timeout
+    kind = find(spec.kind)
+    resources = spec.resources.resolve(is_gang=kind.is_gang)
+    if kind.resources is not None:
+        resources = kind.resources(spec, resources)
     return Task(
         name=name,
         kind=spec.kind,
         params=params,
-        resources=spec.resources.resolve(is_gang=find(spec.kind).is_gang),
+        resources=resources,
         depends_on=tuple(depends_on),
         retry=Retry(max_restarts=spec.retry.max_restarts),
         timeout_s=parse_duration(timeout) if isinstance(timeout, str) else timeout,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,6 +10,17 @@ from runner.errors import UsageError
 from runner.model import Job
 from runner.spec.check import load
 from runner.spec.parse import MAX_BYTES
+
+
+def has_changed(job: Job) -> bool:
+    """Whether the job's file holds something else by now; one that can't be read says nothing."""
+    if job.path is None:
+        return False
+    try:
+        source = Path(job.path).read_bytes()
+    except OSError:
+        return False
+    return hashlib.sha256(source).hexdigest() != job.digest
 
 
 def read(path: Path, *, overrides: Sequence[str] = (), environment: Mapping[str, str]) -> Job:

@@ -17,9 +17,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
+from runner.data.dataset import Preparation, Work
+from runner.data.origin import Origin, check_unseen
 from runner.errors import TaskError
-from runner.torchlib.data.dataset import Dataset, Preparation, Work, origin_of
-from runner.torchlib.data.origin import Origin, check_unseen
+from runner.torchlib.data import Dataset, origin_of
 from runner.torchlib.models import ModelSpec, build
 
 SCHEMA = 1
@@ -179,6 +180,11 @@ def _description(path: Path) -> dict[str, Any]:
         raise TaskError(
             f"{path} has schema {found}, this version reads schema {SCHEMA}",
             hint="use the version of runner that wrote it",
+        )
+    if description.get("framework", "torch") != "torch":
+        raise TaskError(
+            f"{path} describes a Keras model, and a model of PyTorch is expected",
+            hint="a Keras model is measured by the task of kind keras that trains it",
         )
     return description
 

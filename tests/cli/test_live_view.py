@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
+from io import StringIO
+from typing import Any
 
 import pytest
 
 from runner.cli.live import Live, clipped, line
-from runner.report.fold import fold
+from runner.model import Record
+from runner.report.fold import RESUMED, fold
 from runner.report.text import width
 from tests.cli.watching import Screen, read_until, terminal, watch
 from tests.conftest import Command
@@ -112,7 +116,8 @@ def test_a_line_says_what_matters_in_each_state() -> None:
         record("attempt_started", "a"),
         record("waiting", "a", after_s=2, reason="waits for its place"),
         record("attempt_running", "a", after_s=10, node="node-1"),
-        record("progress", "a", after_s=20, step=50, total_steps=200, epoch=1.25, loss=0.123456,
+        record("progress", "a", after_s=18, step=1, total_steps=200, loss=2.5, phase="train"),
+        record("progress", "a", after_s=20, step=51, total_steps=200, epoch=1.25, loss=0.123456,
                samples_per_s=4321.0, phase="train"),
         record("progress", "a", after_s=50, step=200, total_steps=200, phase="measure"),
         record("metrics", "a", after_s=51, points=[["test/accuracy", None, 0.95]]),
@@ -123,16 +128,116 @@ def test_a_line_says_what_matters_in_each_state() -> None:
         state = fold(records[:count], ["a"])
         return line(state.tasks["a"], (state.latest_s or START_S) + 0.0)
 
-    assert [after(count) for count in range(5)] == [
+    assert [after(count) for count in range(6)] == [
         "pending",
         "starting",
         "waits for its place",
         "running  on node-1",
-        # A quarter is done ten seconds after the worker began, so thirty are left.
-        "running  step 50/200  loss 0.123  4.32 k samples/s  30.0 s left",
+        # The first step pays for what happens once: there is no rate to go by yet.
+        "running  step 1/200  loss 2.5",
+        # Fifty steps in the two seconds since, so 149 take six more.
+        "running  step 51/200  loss 0.123  4.32 k samples/s  6.0 s left",
     ]
-    assert after(5) == "running  measuring"
-    assert after(7) == "finished  52.0 s  test/accuracy 0.9500"
+    assert after(6) == "running  measuring"
+    assert after(8) == "finished  52.0 s  test/accuracy 0.9500"
+
+
+LOST = {"type": "Lost", "message": "the worker was killed\x1b[2J (SIGKILL)", "hint": ""}
+
+
+def again(end: str, error: dict[str, Any] | None = LOST) -> list[Record]:
+    """A task whose first attempt ends so after 60 of 1,000 steps, and whose second goes on."""
+
+    def second(event: str, after_s: float, **data: Any) -> Record:
+        return replace(record(event, "a", after_s=after_s, **data), attempt=2)
+
+    step = {"total_steps": 1000, "phase": "train"}
+    return [
+        record("attempt_started", "a"),
+        record("attempt_running", "a", after_s=1, node="node-1"),
+        record("progress", "a", after_s=2, step=60, **step),
+        record("attempt_ended", "a", after_s=3, status=end, error=error),
+        second("attempt_started", 4),
+        second("attempt_running", 5, node="node-1"),
+        second("metrics", 6, points=[[RESUMED, None, 50.0]]),
+        second("progress", 7, step=51, **step),
+        second("metrics", 8, points=[["train/loss", 55, 0.5]]),
+        second("progress", 9, step=71, **step),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("end", "error", "told"),
+    [
+        ("lost", LOST, "attempt 1 was lost: the worker was killed (SIGKILL); attempt 2 starts"),
+        ("lost", None, "attempt 1 was lost; attempt 2 starts"),
+        ("cancelled", None, "attempt 1 was cancelled; attempt 2 starts"),
+    ],
+)
+def test_another_attempt_is_told_with_why_and_from_where(
+    end: str, error: dict[str, Any] | None, told: str
+) -> None:
+    stream = StringIO()
+    with Live("run", plan({"a": ()}), stream) as live:
+        for each in again(end, error):
+            live.observe(each)
+    lines = [text.partition("] ")[2] for text in stream.getvalue().splitlines()[1:]]
+    assert lines == [
+        "a: starting",
+        "a: running  on node-1",
+        f"a: {told}",
+        "a: running  attempt 2  on node-1",
+        "a: attempt 2 goes on from step 50",
+    ]
+
+
+def test_a_resumed_run_tells_of_the_attempts_before_it_and_not_again_what_they_were() -> None:
+    stream = StringIO()
+    records = again("cancelled", None)
+    with Live("run", plan({"a": (), "b": ()}), stream, records[:4]) as live:
+        for each in records[4:6]:
+            live.observe(each)
+    assert [text.partition("] ")[2] for text in stream.getvalue().splitlines()[1:]] == [
+        "a: attempt 1 was cancelled; attempt 2 starts",
+        "a: running  attempt 2  on node-1",
+    ]
+
+
+def test_between_two_attempts_a_line_names_neither() -> None:
+    records = again("cancelled", None)
+    resumed = [*records[:4], record("run_ended", status="cancelled"), record("run_started")]
+    assert line(fold(resumed, ["a"]).tasks["a"], START_S + 4) == "starts again"
+    assert line(fold(again("lost")[:4], ["a"]).tasks["a"], START_S + 4) == "starts again"
+    assert line(fold(again("lost")[:5], ["a"]).tasks["a"], START_S + 4) == "starting  attempt 2"
+
+
+def test_the_time_left_is_at_the_rate_of_this_attempt() -> None:
+    state = fold(again("lost"))
+    # Twenty steps in its two seconds; the fifty that it took up took it no time at all.
+    assert line(state.tasks["a"], START_S + 9).endswith("step 71/1000  1 min 33 s left")
+    # As time goes by it gets less, and never less than none.
+    assert line(state.tasks["a"], START_S + 49).endswith("52.9 s left")
+    assert line(state.tasks["a"], START_S + 999).endswith("0.0 s left")
+
+
+def test_on_a_terminal_what_is_told_of_attempts_stays_above_the_lines_redrawn() -> None:
+    ours, theirs = terminal(columns=100, rows=10)
+    with os.fdopen(theirs, "w", encoding="utf-8") as stream:
+        with Live("run", plan({"a": ()}), stream) as live:
+            for each in again("lost"):
+                live.observe(each)
+            during = read_until(ours, "attempt 2 goes on from step 50")
+        after = read_until(ours, "attempt 2")
+    os.close(ours)
+    screen = Screen(100)
+    screen.feed((during + after).partition("\n")[2])
+    assert screen.wrapped == 0
+    assert [text.partition("] ")[2] for text in screen.lines[:2]] == [
+        "a: attempt 1 was lost: the worker was killed (SIGKILL); attempt 2 starts",
+        "a: attempt 2 goes on from step 50",
+    ]
+    assert "a  running  attempt 2  step 71/1000" in screen.lines[2]
+    assert not "".join(screen.lines[3:])
 
 
 def test_what_a_task_says_of_its_failure_cannot_move_the_cursor() -> None:

@@ -14,6 +14,7 @@ from runner.cluster.address import process_started
 from runner.model import Record
 from runner.runs.folder import PLAN, RECORDS, RunFolder
 from tests.cli.calling import Call, call
+from tests.conftest import Command
 from tests.runs.plans import finished_run, record, run_folder
 
 __all__ = ["call"]
@@ -198,6 +199,28 @@ def test_report_shows_what_it_writes(call: Call, storage: Path) -> None:
     assert "done" in (folder.path / "report.md").read_text()
 
 
+def test_where_no_browser_is_report_says_where_its_page_lies(command: Command) -> None:
+    folder = finished_run(command.folder / "runs", "done")
+    gone = {"DISPLAY", "WAYLAND_DISPLAY", "BROWSER"}
+    kept = {key: value for key, value in command.environment.items() if key not in gone}
+    command.environment = {**kept, "PATH": str(command.folder)}
+    done = command("report", "done", "--open")
+    assert done.code == 0
+    page = folder.path / "report.html"
+    assert done.err == f"no browser can be opened here; the report is {page}\n"
+
+
+def test_report_opens_its_page_in_a_browser(command: Command) -> None:
+    folder = finished_run(command.folder / "runs", "done")
+    browser, opened = command.folder / "browser", command.folder / "opened"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {opened}\n')
+    browser.chmod(0o755)
+    command.environment = {**command.environment, "BROWSER": f"{browser} %s"}
+    done = command("report", "done", "--open")
+    assert (done.code, done.err) == (0, "")
+    assert opened.read_text() == (folder.path / "report.html").as_uri() + "\n"
+
+
 def test_a_run_is_named_by_its_folder_and_storage_by_option_or_environment(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,7 +230,7 @@ def test_a_run_is_named_by_its_folder_and_storage_by_option_or_environment(
     assert call("status", "--storage", "elsewhere").out.startswith("done  finished")
     monkeypatch.setenv("RUNNER_STORAGE", "elsewhere")
     assert call("status", "d").out.startswith("done  finished")
-    remote = call("list", "--storage", "s3://bucket/runs")
+    remote = call("list", "--storage", "s4://bucket/runs")
     assert remote.code == 2
     assert "URI" in remote.err
 

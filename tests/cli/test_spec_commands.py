@@ -46,6 +46,9 @@ beginning with a letter or digit
 job.yaml:3:15: no kind is called 'trian'; did you mean 'train'?
       é日本: {kind: trian, env: {A: 1}}
                     ^
+job.yaml:3:31: A is 1; expected text in quotes, such as "1"
+      é日本: {kind: trian, env: {A: 1}}
+                                    ^
 job.yaml:6:19: name is "mpl"; expected one of mlp, convnet, resnet, vit, gpt; did you mean 'mlp'?
         model: {name: mpl}
                       ^
@@ -58,7 +61,7 @@ job.yaml:9:5: unknown key 'teacher'; see 'runner kinds'
 job.yaml:9:14: no task is called 'c'; expected one of é日本, b
         teacher: ${tasks.c.outputs.model}
                  ^
-7 faults
+8 faults
 """
 
 
@@ -108,7 +111,7 @@ def test_json_is_on_standard_output_and_nothing_else(
     found = json.loads(out)
     assert (code, err) == (2, "")
     assert [each["valid"] for each in found] == [True, False, False]
-    assert [len(each["faults"]) for each in found] == [0, 7, 1]
+    assert [len(each["faults"]) for each in found] == [0, 8, 1]
     assert found[1]["faults"][2] == {
         "file": "job.yaml", "line": 3, "column": 15, "source": WRONG.split("\n")[2],
         "message": "no kind is called 'trian'; did you mean 'train'?",
@@ -150,7 +153,7 @@ MISTAKES = [
     (("plan", "."), "error: . can't be read: Is a directory"),
     (("plan", "right.yaml", "--cluster", "none"), "error: none can't be read: No such file"),
     (("plan", "right.yaml", "--cluster", "right.yaml"), "no node types; expected"),
-    (("plan", "job.yaml"), "7 faults"),
+    (("plan", "job.yaml"), "8 faults"),
     (("plan", "right.yaml", "--set", "x"), "expected PATH=VALUE"),
     (("vaildate", "right.yaml"), "No such command 'vaildate'; did you mean 'validate'?"),
     (("bogus",), "Error: No such command 'bogus'\n"),
@@ -239,6 +242,8 @@ def test_a_plan_says_how_workers_divide_a_training(
     assert (
         "  workers  8: shards over 2 workers (fsdp) x layers over 2 (tensor parallel) x 2 stages "
         "(pipeline parallel); auto: fsdp, as whole copies don't go with tp\n"
+        "  stages   2 of about as many parameters each; a step in 2 micro-batches of 4 samples, by "
+        "1f1b\n"
         "  batch    16 = 8 per device x 1 accumulated x 2 groups of 4 workers\n"
     ) in out
     [planned] = json.loads(call("plan", *arguments, *on_cpus, "--json")[1])["tasks"]
@@ -302,7 +307,7 @@ def test_as_a_process(tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_text(WRONG)
     wrong = process("validate", str(tmp_path / "job.yaml"))
     assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert wrong.stderr.endswith("7 faults\n") and "\x1b" not in wrong.stderr
+    assert wrong.stderr.endswith("8 faults\n") and "\x1b" not in wrong.stderr
     right = process("validate", *map(str, JOBS))
     assert (right.returncode, right.stderr) == (0, "")
 
@@ -321,4 +326,4 @@ def test_a_terminal_sees_colour_unless_it_asks_for_none(tmp_path: Path) -> None:
         os.close(ours)
         os.close(theirs)
         assert (b"\x1b[" in said) is coloured
-        assert b"7 faults" in said
+        assert b"8 faults" in said

@@ -146,7 +146,7 @@ EVENTS = (
 
 
 # How long it takes to think of records says nothing of the fold.
-@settings(suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     some.lists(
         some.builds(

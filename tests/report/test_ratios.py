@@ -68,7 +68,7 @@ measured = some.fixed_dictionaries(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(own=measured, before=measured, after=measured)
 def test_every_ratio_is_that_of_the_two_cells_before_it(
     plan_document: dict[str, Any],

@@ -82,7 +82,9 @@ def test_what_the_file_leaves_out_is_marked_and_nothing_else_is() -> None:
         "seed: 7",
         "cpus: 1.0  # default",
         "retry: {max_restarts: 2}  # default",
-        "data: {path: a.csv, test_fraction: 0.25}",
+        "path: a.csv",
+        "test_fraction: 0.25",
+        "stream: false  # default",
         "name: sgd",
         "momentum: 0.9  # default",
         "global_batch_size: 64  # default",
@@ -118,7 +120,7 @@ values = some.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(spec=some.dictionaries(text, values, max_size=4), params=some.dictionaries(text, values))
 def test_whatever_a_spec_holds_is_yaml_of_the_same(
     plan_document: dict[str, Any], spec: dict[str, Any], params: dict[str, Any]

@@ -8,6 +8,7 @@ import pytest
 from refusing import A_REFERENCE, STUDENT, TASK, faults, refused
 
 from runner.errors import SpecError
+from runner.kinds import KINDS
 from runner.spec import load
 
 MISPLACED = "a reference to a task's output can't stand here; expected it in a parameter of a task"
@@ -30,6 +31,35 @@ def test_a_list_where_a_map_belongs_is_said_at_each_level() -> None:
         ),
     }
     assert {text: refused(text) for text in wanted} == {t: [m] for t, m in wanted.items()}
+
+
+def test_an_unknown_kind_hides_nothing_that_any_task_may_say() -> None:
+    given = "    seed: -1\n    retry: {max_restart: 1}\n    timeout: soon\n    colour: red\n"
+    common = [
+        "8:11: seed is -1; expected at least 0",
+        "9:13: unknown key 'max_restart'; did you mean 'max_restarts'?",
+        "10:14: timeout: 'soon' is no duration; expected such as 90s, 10m or 2h",
+    ]
+    for kind, fault in {
+        "    kind: trian\n": "4:11: no kind is called 'trian'; did you mean 'train'?",
+        "    kind: [train]\n": f"4:11: kind is not a word; expected one of {', '.join(KINDS)}",
+        "    kind:\n": f"4:10: kind is empty; expected one of {', '.join(KINDS)}",
+    }.items():
+        assert refused(TASK.replace("    kind: train\n", kind) + given) == [fault, *common]
+    assert [
+        each.partition(": ")[2] for each in refused(TASK.replace("    kind: train\n", "") + given)
+    ] == [
+        f"the task 'a' has no 'kind'; expected one of {', '.join(KINDS)}",
+        *(each.partition(": ")[2] for each in common),
+    ]
+
+
+def test_what_is_wrong_in_a_default_is_said_once_for_a_task_of_no_kind_too() -> None:
+    text = "seed: -1\n" + TASK.replace("train", "trian")
+    assert refused(text) == [
+        "1:7: seed is -1; expected at least 0",
+        "5:11: no kind is called 'trian'; did you mean 'train'?",
+    ]
 
 
 LINES = {
@@ -167,10 +197,10 @@ CHANGES = {
     ("  a:", "  a b:"): f"3:3: the task name 'a b'; {NAMED}",
     ("kind: train", "kind: trian"): "4:11: no kind is called 'trian'; did you mean 'train'?",
     ("kind: train", "kind: [train]"): (
-        "4:11: kind is not a word; expected one of train, distill, evaluate, bench"
+        "4:11: kind is not a word; expected one of train, distill, evaluate, bench, keras"
     ),
     ("    kind: train\n", ""): (
-        "3:3: the task 'a' has no 'kind'; expected one of train, distill, evaluate, bench"
+        "3:3: the task 'a' has no 'kind'; expected one of train, distill, evaluate, bench, keras"
     ),
     ("    model: {name: mlp}\n", ""): "3:3: 'a' has no 'model'; expected it: what to train",
     ("{name: mlp}", "{}"): "5:5: model: expected exactly one of 'name' and 'factory'",
@@ -302,7 +332,7 @@ def test_keys_that_stand_a_level_too_high_are_told_where_they_belong() -> None:
 
 
 def test_an_empty_kind_is_said_where_it_stands() -> None:
-    expected = "kind is empty; expected one of train, distill, evaluate, bench"
+    expected = "kind is empty; expected one of train, distill, evaluate, bench, keras"
     assert refused(TASK.replace("kind: train", "kind:")) == [f"4:10: {expected}"]
 
 

@@ -71,7 +71,9 @@ WRONG = {
         "--set:1:1: 'x-base' only holds what stands elsewhere too; expected the path of the value "
         "there, such as tasks.student.temperature"
     ),
-    "tasks.a.kind=": "--set:1:14: kind is empty; expected one of train, distill, evaluate, bench",
+    "tasks.a.kind=": (
+        "--set:1:14: kind is empty; expected one of train, distill, evaluate, bench, keras"
+    ),
     "tasks.a.max_steps=3": "--set:1:1: a: expected exactly one of 'max_epochs' and 'max_steps'",
     "tasks=3": "--set:1:7: tasks is 3; expected a map",
     "tasks.a.seed=[1": "--set:1:14: a list in [ ] that isn't closed; expected ',' or ']'",

@@ -32,6 +32,7 @@ RIGHT: dict[str, dict[str, Any]] = {
                 "global_batch_size": 96, "teacher": "folder"},
     "evaluate": {"model": "folder", "data": {"name": "digits"}},
     "bench": {},
+    "keras": {"model": {"name": "mlp"}, "data": {"name": "digits"}, "max_epochs": 1},
 }  # fmt: skip
 
 # What a map needs beside one of its fields.
