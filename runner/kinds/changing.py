@@ -56,11 +56,10 @@ def change(
         from runner.torchlib.compilation import choose_graphs, compile_model, count_layers
 
         if context.device != "cpu":
-            _, micro, _ = batches_within(params, 1, context.max_rows)
             graphs = choose_graphs(
                 ranks=context.world_size,
                 is_auto=params.per_device_batch_size == "auto",
-                operations=None if operations is None else operations * micro,
+                operations=_in_a_pass(context, params, operations),
                 layers=count_layers(model),
             )
             yield Fact(name="CUDA graphs", text=graphs.why)
@@ -72,3 +71,11 @@ def change(
             has_graphs=has_graphs,
         )
     return Changed(samples_per_s_at_peak=at_peak, has_graphs=has_graphs)
+
+
+def _in_a_pass(context: Context, params: TrainingParams, operations: float | None) -> float | None:
+    """The operations of one forward pass; None if unknown, or if a gang has yet to divide it."""
+    if operations is None or context.world_size > 1:
+        return None
+    _, micro, _ = batches_within(params, 1, context.max_rows)
+    return operations * micro

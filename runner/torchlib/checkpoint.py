@@ -20,13 +20,15 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.optim import Optimizer
 
-from runner.errors import TaskError
+from runner.errors import StorageError, TaskError
 from runner.storage import Place
 from runner.torchlib import checkpoint_files as files
 from runner.torchlib.engine import Engine
 
 if TYPE_CHECKING:
     from runner.torchlib.weights import Copy
+
+_MOST_FAILURES = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +66,9 @@ class Checkpoints:
         self._optimizer = optimizer
         self._copies = copies
         self._rank = 0 if engine.is_alone else dist.get_rank()
-        self._writing: Future[Any] | None = None
+        self.problems: list[str] = []
+        self._failures = 0
+        self._writing: Future[str | None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         # It is said for every checkpoint of one process, and from another thread.
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")
@@ -100,28 +104,56 @@ class Checkpoints:
         )
 
     def finish(self) -> None:
-        """Waits for what is being written. Raises TaskError if it could not be."""
-        if self._writing is not None:
-            writing, self._writing = self._writing, None
-            writing.result()
+        """Waits for what is being written.
+
+        What could not be is added to ``problems``, as the training can do without it. Raises
+        TaskError for the third in a row. Every rank comes to the same.
+        """
+        if self._writing is None:
+            return
+        writing, self._writing = self._writing, None
+        problem = writing.result()
+        self._failures = 0 if problem is None else self._failures + 1
+        if problem is None:
+            return
+        if self._failures == _MOST_FAILURES:
+            raise TaskError(
+                f"{problem}, nor could the {_MOST_FAILURES - 1} before it",
+                hint="see whether there is room, and whether storage can be reached",
+            )
+        self.problems.append(problem)
 
     def _complete(
         self, unfinished: Place, manifest: dict[str, Any], random_state: dict[str, Any], saving: Any
-    ) -> None:
-        """Waits for the tensors, and makes a checkpoint of all; off the training's thread."""
-        from torch.distributed.checkpoint.api import CheckpointException
+    ) -> str | None:
+        """Waits for the tensors, and makes a checkpoint of all; off the training's thread.
 
-        try:
-            files.write(unfinished / _random_file(self._rank), random_state)
+        Returns what went wrong on any rank.
+        """
+
+        def parts() -> None:
             saving.result()
-            self._wait_for_all()
+            files.write(unfinished / _random_file(self._rank), random_state)
+
+        def whole() -> None:
             if self._rank == 0:
                 files.complete(unfinished, manifest, keep=self.keep)
-        except (CheckpointException, OSError) as error:
-            raise TaskError(
-                f"the checkpoint {unfinished} can't be written: {_cause(error)}",
-                hint="see whether there is room, and whether storage can be reached",
-            ) from error
+
+        return self._done_by_all(unfinished, parts) or self._done_by_all(unfinished, whole)
+
+    def _done_by_all(self, unfinished: Place, act: Callable[[], None]) -> str | None:
+        """Every rank acts, and learns what went wrong on the first of those where something did."""
+        from torch.distributed.checkpoint.api import CheckpointException
+
+        said: list[str | None] = [None]
+        try:
+            act()
+        except (CheckpointException, StorageError, OSError) as error:
+            said[0] = f"the checkpoint {unfinished} can't be written: {_cause(error)}"
+        if self._group is not None:
+            own, said = said[0], [None] * dist.get_world_size(self._group)
+            dist.all_gather_object(said, own, group=self._group)
+        return next((each for each in said if each is not None), None)
 
     def restore(self) -> Progressed | None:
         """Takes up the newest checkpoint that is whole; None if there is none.
@@ -150,8 +182,13 @@ class Checkpoints:
                 no_dist=self._engine.is_alone,
             )
         except (CheckpointException, RuntimeError, ValueError) as error:
+            if isinstance(_met(error), OSError | StorageError):
+                raise TaskError(
+                    f"the checkpoint {folder} can't be read: {_cause(error)}",
+                    hint="see whether storage can be reached, and resume the run then",
+                ) from error
             raise TaskError(
-                f"the checkpoint {folder} is not of this training: {str(error).splitlines()[0]}",
+                f"the checkpoint {folder} is not of this training: {_cause(error)}",
                 hint="delete it to start anew; the model or the optimizer has changed since",
             ) from error
         manifest = files.read(folder / files.MANIFEST)
@@ -194,10 +231,14 @@ def _random_file(rank: int) -> str:
     return f"random-{rank}.json"
 
 
-def _cause(error: BaseException) -> str:
+def _met(error: BaseException) -> BaseException:
     """The error of the rank that met it first, of those that torch.distributed.checkpoint knows."""
     met: list[BaseException] = [each for each, _ in getattr(error, "failures", {}).values()]
-    return " ".join(str((met or [error])[0]).split())
+    return (met or [error])[0]
+
+
+def _cause(error: BaseException) -> str:
+    return " ".join(str(_met(error)).split())
 
 
 def _random_state() -> dict[str, Any]:

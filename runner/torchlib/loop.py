@@ -13,7 +13,7 @@ import torch
 from torch.optim import Optimizer
 
 from runner.errors import TaskError
-from runner.model import Metric, Progress
+from runner.model import Fact, Metric, Progress
 from runner.torchlib.batch_size import Backward
 from runner.torchlib.batches import Batching, derive_seed
 from runner.torchlib.checkpoint import Checkpoints
@@ -58,7 +58,7 @@ def fit(
     average: Average | None = None,
     stopping: EarlyStopping | None = None,
     samples_per_s_at_peak: float | None = None,
-) -> Iterator[Metric | Progress]:
+) -> Iterator[Metric | Progress | Fact]:
     """Trains the engine's model in place for ``schedule.total_steps`` steps, or until ``stopping``.
 
     Each step follows the gradient of the mean loss over the targets of ``global_batch_size``
@@ -207,6 +207,7 @@ def fit(
                 watch.start()
             if checkpoints is not None:
                 checkpoints.save_if_due(step, notes)
+                yield from _told(checkpoints)
             if step == total_steps:
                 break
         watch.pause()
@@ -216,6 +217,7 @@ def fit(
         yield Metric(name="train/loss", value=mean_loss, step=at_step)
     if checkpoints is not None:
         checkpoints.finish()
+        yield from _told(checkpoints)
     if stopping is not None:
         yield from stopping.end(step, total_steps)
     elif average is not None:
@@ -231,6 +233,11 @@ def fit(
             yield Metric(name="train/mfu", value=rate / samples_per_s_at_peak)
     if scaler is not None:
         yield Metric(name="train/skipped_steps", value=engine.precision.skipped_steps)
+
+
+def _told(checkpoints: Checkpoints) -> Iterator[Fact]:
+    while checkpoints.problems:
+        yield Fact(name="checkpoints", text=checkpoints.problems.pop(0))
 
 
 def _generators(device: str) -> list[torch.Generator]:

@@ -30,11 +30,12 @@ class _Closed:
         total = self.total().item() + self.before
         if not math.isfinite(total):
             wrong = (~self.losses.isfinite()).nonzero()
-            value, step = total, self.steps[-1] if self.steps else self.step
             if len(wrong):
-                value, step = self.losses[wrong[0]].item(), self.steps[int(wrong[0])]
+                value, where = self.losses[wrong[0]].item(), f"step {self.steps[int(wrong[0])] + 1}"
+            else:  # on another rank, whose word may come later than this one's
+                value, where = total, f"one of the {len(set(self.steps))} steps to {self.step}"
             raise TaskError(
-                f"the loss was {value} in step {step + 1}",
+                f"the loss was {value} in {where}",
                 hint="lower the learning rate, add warmup_steps or max_grad_norm, or look for "
                 "values in the data that are not finite",
             )

@@ -31,7 +31,7 @@ def operations_per_sample(model: nn.Module, data: Dataset) -> float:
     Those of matrix products, convolutions and attention, where a multiplication and an addition
     are two; attention counts in full, masked or not. To be called before the model is changed.
     They are counted on shapes, without values: raises NotImplementedError for a model whose own
-    code asks for values.
+    code asks for values, or that has none of them.
     """
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
@@ -58,4 +58,8 @@ def operations_per_sample(model: nn.Module, data: Dataset) -> float:
             f"the operations of {type(model).__name__} can't be counted on shapes alone "
             f"({type(error).__name__}: {said})"
         ) from error
+    if not counter.get_total_flops():
+        raise NotImplementedError(
+            f"{type(model).__name__} has no matrix products, convolutions or attention to count"
+        )
     return float(counter.get_total_flops() / len(inputs))

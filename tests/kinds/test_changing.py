@@ -106,3 +106,27 @@ def test_fp8_is_told_and_that_it_pays_compiled_only(
     facts, _ = told(precision="fp8", compile=True)
     assert "slower" not in facts["fp8"]
     assert float8.has_float8("cuda")
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_gang_whose_batch_is_given_in_full_is_compiled() -> None:
+    batch = {"global_batch_size": 256, "per_device_batch_size": 32}
+    facts, changed = told(world_size=4, compile=True, gradient_accumulation_steps=2, **batch)
+    assert facts["CUDA graphs"].startswith("not used: 4 workers") and not changed.has_graphs
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_model_without_products_has_no_mfu() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(10))
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            return inputs.flatten(1)[:, :10] * self.scale
+
+    facts, changed = told(model=Scaled())
+    assert facts["mfu"] == (
+        "not measured: Scaled has no matrix products, convolutions or attention to count"
+    )
+    assert changed.samples_per_s_at_peak is None

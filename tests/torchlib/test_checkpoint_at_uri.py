@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 import torch
 from training import make_model, series, train
 
-from runner.errors import RunnerError
+from runner.errors import TaskError
+from runner.model import Fact
 from runner.storage import Remote
 from runner.torchlib import checkpoint_files as files
 from runner.torchlib.checkpoint import Checkpoints
@@ -90,16 +92,49 @@ def test_a_step_does_not_wait_for_storage(
 
 
 @pytest.mark.parametrize("of_it", ["random-0.json", "__0_0.distcp"])
-def test_what_can_not_be_put_ends_the_training_and_says_where(
+def test_a_checkpoint_that_can_not_be_put_is_told_and_the_next_one_is_written(
     digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of_it: str
 ) -> None:
-    folder = Remote(f"file://{tmp_path}/checkpoints")
+    folder = in_the_way(tmp_path, monkeypatch, of_it, steps=[3])
+    events, _ = run(digits, steps=8, checkpoints=folder)
+    (said,) = [event for event in events if isinstance(event, Fact)]
+    assert said.name == "checkpoints"
+    assert re.match(r"the checkpoint file://.*step-00000003 can't be written: ", said.text)
+    assert files.is_whole(folder / "step-00000006")
+
+
+def test_the_third_in_a_row_ends_the_training(
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = in_the_way(tmp_path, monkeypatch, "random-0.json", steps=[3, 6, 9])
+    wanted = r"step-00000009 can't be written: .*, nor could the 2 before it"
+    with pytest.raises(TaskError, match=wanted) as caught:
+        run(digits, steps=14, checkpoints=folder)
+    assert "storage can be reached" in caught.value.hint
+
+
+def in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of_it: str, *, steps: list[int]
+) -> Remote:
+    """A folder in which something else has the name of a file of these checkpoints."""
     monkeypatch.setattr(files, "tidy", lambda folder: None)
     monkeypatch.setattr(files, "newest", lambda folders: None)
-    (tmp_path / "checkpoints" / "step-00000003" / of_it).mkdir(parents=True)
-    with pytest.raises(RunnerError, match=r"step-00000003.* can't be written: ") as caught:
-        run(digits, checkpoints=folder)
-    assert caught.value.message.startswith(("the checkpoint file://", "file://"))
+    for step in steps:
+        (tmp_path / "checkpoints" / f"step-{step:08d}" / of_it).mkdir(parents=True)
+    return Remote(f"file://{tmp_path}/checkpoints")
+
+
+def test_one_that_can_not_be_read_is_not_called_another_trainings(
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(digits, steps=4, checkpoints=tmp_path)
+    (data,) = tmp_path.glob("step-00000003/*.distcp")
+    data.unlink()
+    data.mkdir()
+    monkeypatch.setattr(files, "is_whole", lambda folder: True)
+    with pytest.raises(TaskError, match=r"step-00000003 can't be read: .*directory") as caught:
+        run(digits, steps=8, checkpoints=tmp_path)
+    assert "delete" not in caught.value.hint
 
 
 def test_on_a_disk_it_appears_under_its_name_when_whole(digits: Dataset, tmp_path: Path) -> None:

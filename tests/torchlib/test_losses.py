@@ -83,6 +83,17 @@ def test_what_is_noted_tells_the_rest_as_if_nothing_had_happened() -> None:
     assert [*told, *resumed.points(is_last=True)] == expected
 
 
+def test_a_loss_that_is_not_finite_on_another_rank_is_in_one_of_the_steps() -> None:
+    engine = Doubled()
+    losses = Losses(engine)
+    for step in range(4, 6):
+        losses.add(step, [torch.tensor(1.0)], 1)
+    engine.summing = lambda values: lambda: values * math.nan  # type: ignore[method-assign]
+    losses.close(6)
+    with pytest.raises(TaskError, match="the loss was nan in one of the 2 steps to 6"):
+        list(losses.points(is_last=True))
+
+
 @pytest.mark.parametrize("losses", [Losses(Doubled()), Losses(Single(nn.Linear(1, 1)))])
 def test_a_loss_that_is_not_finite_is_named_by_its_own_step(losses: Losses) -> None:
     for step, value in enumerate((1.0, math.nan, 2.0)):
