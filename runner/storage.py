@@ -104,7 +104,12 @@ class Remote:
                 files.pipe_file(self.uri, data)
 
     def create(self, data: bytes) -> bool:
-        """Write the file unless it is there; whether it was not. Of several who try, one does."""
+        """Write the file unless it is there; whether it was not.
+
+        Of several who try at once, one does, on a disk, S3, GCS and Azure. Of other file systems
+        some take no notice of ``mode``, and write over what is there: who must be sure reads it
+        back.
+        """
         files = self._files()
         with self._saying("written"):
             try:
@@ -142,7 +147,7 @@ class Remote:
         Raises StorageError if that fails, or if less than it arrived.
         """
         if source.is_file():
-            names, there = {source: self}, {}
+            names = {source: self}
         else:
             found = [file for file in sorted(source.rglob("*")) if file.is_file()]
             names = {file: self / file.relative_to(source).as_posix() for file in found}

@@ -51,7 +51,7 @@ class Interrupts:
 
                 folder, _ = self._run
                 folder.request_cancel()  # where another process drives the run
-                if ended_as(folder.records()) is None:
+                if folder.may_append and ended_as(folder.records()) is None:
                     data = {"status": "cancelled"}
                     folder.append(Record(at_s=time.time(), event="run_ended", data=data))
                     folder.flush(AT_ONCE_S)

@@ -133,13 +133,15 @@ class Arrived:
 class Gone:
     """A rank's stream ended. ``lost`` says how its worker was lost; None if it simply ended.
 
-    ``hint`` is where to look for why.
+    ``hint`` is where to look for why. ``with_node`` is whether its node was lost, and so whatever
+    would still bring its log.
     """
 
     gang: Gang
     rank: int
     lost: str | None
     hint: str = ""
+    with_node: bool = False
 
 
 class Gang:
@@ -290,15 +292,19 @@ def _receive(gang: Gang, rank: int, stream: Any) -> Arrived | Gone:
     return Arrived(gang, rank, record)
 
 
-def _how_lost(error: Exception) -> tuple[str, str]:
-    """A sentence out of Ray's page about a dead worker, and where to look. It has no exit code."""
+def _how_lost(error: Exception) -> tuple[str, str, bool]:
+    """A sentence out of Ray's page about a dead worker, where to look, whether its node is lost.
+
+    It has no exit code.
+    """
     text = str(error)
     if "out of memory" in text.lower() or type(error).__name__ == "OutOfMemoryError":
-        return "the worker was ended because its node ran out of memory", ""
+        return "the worker was ended because its node ran out of memory", "", False
     if "node" in text and "died" in text and "Worker exit" not in text:
-        return "the node that the worker ran on was lost", ""
+        return "the node that the worker ran on was lost", "", True
     return (
         "the worker process was killed, or its code called os._exit",
         "SIGKILL leaves no trace in a log; the kernel sends it where memory runs out, and then "
         "'dmesg' on the worker's node says so",
+        False,
     )

@@ -26,6 +26,7 @@ class Disk:
 
     # How long to wait between looks at what somebody else writes.
     look_s = 0.1
+    may_append = True  # a line at a time, whoever else does
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -123,8 +124,11 @@ class Disk:
         """Whether somebody left it."""
         return (self.path / CANCEL).exists()
 
-    def end_of_log(self, name: str, most: int) -> bytes:
-        """The last bytes of a log whose worker has ended; none if it did not come to have one."""
+    def end_of_log(self, name: str, most: int, *, may_come: bool) -> bytes:
+        """The last bytes of a log whose worker has ended; none if it did not come to have one.
+
+        All of it is here at once, whatever ``may_come`` says.
+        """
         try:
             with (self.path / name).open("rb") as file:
                 file.seek(max(0, (self.path / name).stat().st_size - most))

@@ -239,7 +239,9 @@ class _Driver:
             message = event.lost or "the worker ended without a word"
             error = {"type": "Lost", "message": message, "hint": event.hint, "frames": []}
             here = f"{task}/{self.schedule.attempts[task]}"
-            log = self.folder.end_of_log(f"{here}/{log_name(event.rank)}", LAST_BYTES)
+            log = self.folder.end_of_log(
+                f"{here}/{log_name(event.rank)}", LAST_BYTES, may_come=not event.with_node
+            )
             told = crash(log, f"{self.folder.run}/{here}/{CODE}") or error
             self.settle(task, self.ranks[task].end(event.rank, "lost", told, time.time()))
             return

@@ -76,6 +76,11 @@ class RunFolder:
         line = (record_to_json(record) + "\n").encode()
         self._files.append(line, at_once=record.event in _ENDS)
 
+    @property
+    def may_append(self) -> bool:
+        """Whether this process may ``append``: at a URI only the run's driver."""
+        return self._files.may_append
+
     def flush(self, limit_s: float) -> None:
         """Write out what records are held back, as far as there is time for it."""
         self._files.flush(limit_s)
@@ -138,9 +143,12 @@ class RunFolder:
         """The attempts at a task that have left anything, in order."""
         return sorted(int(name) for name in self._files.names(task) if name.isdecimal())
 
-    def end_of_log(self, name: str, most: int) -> bytes:
-        """At most so many bytes of the end of a worker's log, once that worker has ended."""
-        return self._files.end_of_log(name, most)
+    def end_of_log(self, name: str, most: int, *, may_come: bool) -> bytes:
+        """At most so many bytes of the end of a worker's log, once that worker has ended.
+
+        ``may_come`` is whether more of it may still arrive, which is then waited for.
+        """
+        return self._files.end_of_log(name, most, may_come=may_come)
 
     def request_cancel(self) -> None:
         """Ask the run's driver to cancel it; it looks a few times a second."""

@@ -7,6 +7,8 @@ What others read may be that old, and so is what is left of a run whose driver w
 Who drives is settled by objects ``driver-1.json``, ``driver-2.json``, ...: each is made only if it
 is not there, so one of several gets the next number, and whoever has a lower one has to stop. A
 driver that is not known to be alive, on this machine or by records of the last minute, is followed.
+On a file system that would write over such an object, the one whose object is there in the end goes
+on, and the other has to stop as well: it sees so before it writes any more records.
 """
 
 from __future__ import annotations
@@ -14,8 +16,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import socket
 import time
+from contextlib import suppress
 from threading import Condition, Thread
 from typing import Any
 
@@ -40,10 +44,15 @@ class Mirror:
         self.path = path
         self._driving: _Driving | None = None
 
+    @property
+    def may_append(self) -> bool:
+        """Whether this process drives the run."""
+        return self._driving is not None
+
     def create(self, plan: bytes) -> None:
         """Lay out the folder, with the plan in it. Raises UsageError if that can't be done."""
         try:
-            if self.path.names() or not self._claim(1):
+            if self.path.names() or (claim := self._claim(1)) is None:
                 raise UsageError(f"the run folder {self.path} can't be made: it exists already")
             self.write(PLAN, plan)
             self.write(RECORDS, b"")
@@ -52,16 +61,18 @@ class Mirror:
                 f"the run folder {self.path} can't be made: {error.message}",
                 hint=error.hint or "choose another place with --storage or RUNNER_STORAGE",
             ) from error
-        self._driving = _Driving(self.path, 1, b"")
+        self._driving = _Driving(self.path, 1, claim, b"")
 
     def take(self) -> None:
         """Claim the folder for a run that goes on. Raises UsageError if somebody else has it."""
         last = self._last_driver()
-        if (last and _is_at_work(self._about(last))) or not self._claim(last + 1):
+        is_free = not (last and _is_at_work(self._about(last)))
+        claim = self._claim(last + 1) if is_free else None
+        if claim is None:
             raise UsageError(f"{self.path.name} is being resumed already")
         (self.path / CANCEL).remove()
         whole = self.path / RECORDS
-        self._driving = _Driving(self.path, last + 1, whole.read() or b"")
+        self._driving = _Driving(self.path, last + 1, claim, whole.read() or b"")
 
     def release(self) -> None:
         """Write out what is left; others may have the folder. Raises StorageError if it can't."""
@@ -77,13 +88,12 @@ class Mirror:
     def append(self, line: bytes, *, at_once: bool) -> None:
         """Add a line to the records, which are written soon, or ``at_once``.
 
-        Raises RecordsError if they could not be for a minute, or if the folder is gone or has
-        another driver.
+        Raises RecordsError if they could not be for a minute, if the folder is gone or has another
+        driver, or if this process doesn't drive the run: it would write over what the driver does.
         """
-        if self._driving is not None:
-            self._driving.append(line, at_once=at_once)
-        else:  # the driver's own word, if there still is one, is written over this
-            self.write(RECORDS, (self.read(RECORDS) or b"") + line)
+        if self._driving is None:
+            raise RecordsError(f"only its driver writes the records of {self.path.name}")
+        self._driving.append(line, at_once=at_once)
 
     def flush(self, limit_s: float) -> None:
         """Write out what is left, as far as there is time for it."""
@@ -121,21 +131,29 @@ class Mirror:
             return self._driving.is_cancelled()
         return (self.path / CANCEL).size() is not None
 
-    def end_of_log(self, name: str, most: int) -> bytes:
+    def end_of_log(self, name: str, most: int, *, may_come: bool) -> bytes:
         """The last bytes of a log whose worker has ended; none if it did not come to have one.
 
-        Waits for it to arrive, which takes seconds.
+        Where all of it ``may_come`` still, it is waited for, which takes seconds. A log that can't
+        be read in that time is as good as none: it only adds to what is known of the worker's end.
         """
-        until = time.monotonic() + LOG_S
+        until = time.monotonic() + (LOG_S if may_come else 0.0)
+        data = b""
         while True:
-            size = (self.path / name).size() or 0
-            data = (self.path / name).read(max(0, size - most)) or b""
-            if LAST_WORD in data or time.monotonic() > until:
+            with suppress(StorageError):
+                size = (self.path / name).size() or 0
+                data = (self.path / name).read(max(0, size - most)) or b""
+            if LAST_WORD in data or time.monotonic() >= until:
                 return data
             time.sleep(0.25)
 
-    def _claim(self, number: int) -> bool:
-        return (self.path / _driver(number)).create(_me(is_over=False))
+    def _claim(self, number: int) -> bytes | None:
+        """Try to become the driver of that number; what says so, or None if somebody else is."""
+        claim, file = _me(is_over=False), self.path / _driver(number)
+        file.create(claim)
+        # Read back, as not every file system is exclusive, and a client that repeats a request
+        # whose answer was lost finds its own file there.
+        return claim if file.read() == claim else None
 
     def _last_driver(self) -> int:
         return _last_driver(self.path.names())
@@ -148,8 +166,8 @@ class Mirror:
 class _Driving:
     """What the run's driver does beside its work: writes records out, and looks who wants what."""
 
-    def __init__(self, path: Remote, number: int, records: bytes) -> None:
-        self.path, self.number = path, number
+    def __init__(self, path: Remote, number: int, claim: bytes, records: bytes) -> None:
+        self.path, self.number, self.claim = path, number, claim
         self._lock = Condition()
         # What a driver that was killed left of a line would become part of the next.
         self._records = bytearray(records[: records.rfind(b"\n") + 1])
@@ -229,6 +247,8 @@ class _Driving:
     def _look(self) -> bool:
         """Whether the run is still this driver's to write."""
         names = self.path.names()
+        mine = self.path / _driver(self.number)
+        claimed = mine.read() or self.claim
         with self._lock:
             self._wants_end = CANCEL in names
             if PLAN not in names:
@@ -237,6 +257,11 @@ class _Driving:
                 self._wrong = RecordsError(
                     f"another driver goes on with {self.path.name}: {self.path / _driver(last)}",
                     hint="this one was silent for a minute, and was taken for dead",
+                )
+            elif claimed != self.claim:
+                self._wrong = RecordsError(
+                    f"another driver goes on with {self.path.name}: {mine}",
+                    hint="it began at the same time, on storage that could not tell the two apart",
                 )
             return self._wrong is None
 
@@ -254,7 +279,9 @@ def _me(*, is_over: bool) -> bytes:
     """What a driver says of itself."""
     pid = os.getpid()
     about = {"host": socket.gethostname(), "pid": pid, "started": process_started(pid)}
-    return json.dumps({**about, "at_s": time.time(), "is_over": is_over}).encode()
+    # Those of two runs of one process, too, differ.
+    about |= {"at_s": time.time(), "is_over": is_over, "token": secrets.token_hex(8)}
+    return json.dumps(about).encode()
 
 
 def _is_at_work(about: dict[str, Any]) -> bool:

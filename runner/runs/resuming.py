@@ -68,9 +68,9 @@ def place_anew(job: Job, planned: PlannedTask, inventory: Inventory) -> PlannedT
 
 def forget(folder: RunFolder, task: str) -> None:
     """Delete the checkpoints of a finished task, of all its attempts: nothing goes on from them."""
-    for attempt in folder.attempts(task):
-        checkpoints = folder.path / task / str(attempt) / CHECKPOINTS
-        with suppress(StorageError):  # what can't be deleted only takes up room
+    with suppress(StorageError):  # what can't be deleted only takes up room
+        for attempt in folder.attempts(task):
+            checkpoints = folder.path / task / str(attempt) / CHECKPOINTS
             if isinstance(checkpoints, Remote):
                 checkpoints.remove()
             else:

@@ -109,22 +109,21 @@ class _Load:
     def __init__(self, what: Mapping[str, Any]) -> None:
         self.folder, self.to = Path(what["folder"]), Remote(what["to"])
         self.log, self.others = str(what["log"]), [*what["others"]]
-        self.size = -1
+        self.size, self.last_word = -1, b""
 
     def take(self) -> None:
-        """Put what is new. Raises RunnerError."""
+        """Put what is new. Raises RunnerError, or OSError where it can't be read here."""
         while self.others:
             (self.to / self.others[0]).put(self.folder / self.others[0])
             del self.others[0]
-        text = (self.folder / self.log).read_bytes()
+        text = (self.folder / self.log).read_bytes() + self.last_word
         if len(text) != self.size:
             (self.to / self.log).write(text)
             self.size = len(text)
 
     def add_last_word(self) -> None:
-        """Say in the log that this is all of it."""
-        with (self.folder / self.log).open("ab") as file:
-            file.write(time.strftime("%H:%M:%S ", time.gmtime()).encode() + LAST_WORD)
+        """Say in the log, as it is put, that this is all of it."""
+        self.last_word = time.strftime("%H:%M:%S ", time.gmtime()).encode() + LAST_WORD
 
 
 def main() -> None:
@@ -132,7 +131,14 @@ def main() -> None:
     what = json.loads(_line())
     if os.fork():
         os._exit(0)  # a worker's children are ended with it, but not their children
-    load = _Load(what)
+    try:
+        _carry(_Load(what))
+    finally:  # it holds nothing but copies
+        shutil.rmtree(what["scratch"], ignore_errors=True)
+
+
+def _carry(load: _Load) -> None:
+    """Take what there is, as the worker asks and now and then, until it has ended."""
     wait_s, is_all = OFTEN_S, False
     while True:
         asked = _line() if select.select([0], [], [], wait_s)[0] else None
@@ -143,6 +149,8 @@ def main() -> None:
             load.take()
         except RunnerError as error:
             answer = {"type": type(error).__name__, "message": error.message, "hint": error.hint}
+        except OSError as error:
+            answer = {"type": type(error).__name__, "message": str(error), "hint": ""}
         wait_s = pause_s(time.monotonic() - began_s)
         if asked == b"":
             break
@@ -152,7 +160,6 @@ def main() -> None:
                 os.write(1, json.dumps(answer).encode() + b"\n")
     if answer:
         print(f"{answer['type']}: {answer['message']}", file=sys.stderr)
-    shutil.rmtree(what["scratch"])
 
 
 def _line() -> bytes:

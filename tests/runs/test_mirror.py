@@ -9,15 +9,23 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from runner.cli import interrupt
+from runner.cluster.gang import Gone, _how_lost
 from runner.errors import RecordsError, StorageError, UsageError
 from runner.runs import mirror
+from runner.runs.driver import _Driver
 from runner.runs.finding import all_runs, driver_alive, find, storage_at
 from runner.runs.folder import PLAN, RECORDS, RunFolder
+from runner.runs.ranks import Ranks
+from runner.runs.resuming import forget
 from runner.storage import Remote
+from runner.worker.courier import LAST_WORD
 from tests.conftest import wait_for
 from tests.runs.plans import plan, record
 
@@ -151,7 +159,7 @@ def test_a_driver_that_was_taken_for_dead_stops_and_writes_no_more(folder: RunFo
     wait_for(lambda: seen(folder))
     # What somebody does who has waited for a minute.
     number = mirror.Mirror(folder.path)  # type: ignore[arg-type]
-    assert number._claim(2)
+    assert number._claim(2) is not None
     folder.append(record("task_ended", "a"))
     wait_for(lambda: not folder.is_there())
     for touch in (folder.cancel_requested, lambda: folder.append(record("heartbeat"))):
@@ -160,6 +168,162 @@ def test_a_driver_that_was_taken_for_dead_stops_and_writes_no_more(folder: RunFo
     with pytest.raises(RecordsError):
         folder.release()
     assert seen(folder) == ["run_started"]
+
+
+def test_of_two_who_claim_it_where_nothing_is_exclusive_one_sees_that_it_lost(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a file system that writes over what ``create`` should have found."""
+    folder.release()
+    claimed: list[bytes] = []
+
+    def overtaken(self: Remote, data: bytes) -> bool:
+        claimed.append(data)
+        self.write(b'{"host": "elsewhere"}')
+        return True
+
+    with monkeypatch.context() as lax:
+        lax.setattr(Remote, "create", overtaken)
+        with pytest.raises(UsageError, match="is being resumed already"):
+            RunFolder(folder.path).reopen(folder.plan())
+    assert isinstance(folder.path, Remote)
+    (folder.path / "driver-2.json").remove()
+    first = RunFolder(folder.path)
+    first.reopen(folder.plan())
+    (folder.path / "driver-2.json").write(claimed[0])  # who looked before, and wrote later
+    first.append(record("task_ended", "a"))
+    wait_for(lambda: not first.is_there())
+    with pytest.raises(RecordsError, match=f"another driver goes on with {RUN}"):
+        first.append(record("heartbeat"))
+    with pytest.raises(RecordsError):
+        first.release()
+    assert seen(folder) == []
+
+
+def test_a_claim_whose_answer_was_lost_is_known_by_what_it_says(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that then repeats the request is told that the file is there."""
+    folder.release()
+
+    def repeated(self: Remote, data: bytes) -> bool:
+        self.write(data)
+        return False
+
+    monkeypatch.setattr(Remote, "create", repeated)
+    again = RunFolder(folder.path)
+    again.reopen(folder.plan())
+    assert again.may_append
+    again.release()
+
+
+def test_records_are_written_by_nobody_but_the_driver(folder: RunFolder) -> None:
+    other = RunFolder(folder.path)
+    assert folder.may_append and not other.may_append
+    with pytest.raises(RecordsError, match=f"only its driver writes the records of {RUN}"):
+        other.append(record("run_ended"))
+    folder.release()
+    assert seen(folder) == []
+
+
+@pytest.mark.parametrize("drives", [True, False])
+def test_who_ends_at_once_marks_the_run_only_as_its_driver(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, drives: bool
+) -> None:
+    class Over(BaseException):
+        pass
+
+    def end(code: int) -> None:
+        raise Over
+
+    monkeypatch.setattr(os, "_exit", end)
+    interrupts = interrupt.Interrupts(Event())
+    interrupts.cancelled.set()
+    held = folder if drives else RunFolder(folder.path)
+    interrupts.of(held, None)  # type: ignore[arg-type]
+    with pytest.raises(Over) as caught:
+        interrupts.handle(2, None)
+    assert caught.value.__context__ is None  # nothing went wrong before that
+    assert seen(folder) == (["run_ended"] if drives else [])
+    assert RunFolder(folder.path).cancel_requested()
+    folder.release()
+
+
+def test_an_outage_costs_no_more_than_a_log_and_some_room(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(folder.path, Remote)
+    log, checkpoint = folder.path / "a/1/log.txt", folder.path / "a/1/checkpoints/step-1"
+    log.write(b"its last words\n" + LAST_WORD)
+    checkpoint.write(b"")
+    asked = list[Remote]()
+
+    def refuse(self: Remote, *args: object) -> None:
+        asked.append(self)
+        raise StorageError("out of reach")
+
+    def refuse_once(self: Remote) -> int | None:
+        monkeypatch.setattr(Remote, "size", size)
+        raise StorageError("out of reach")
+
+    size = Remote.size
+    with monkeypatch.context() as outage:
+        for name in ("names", "size", "read", "remove"):
+            outage.setattr(Remote, name, refuse)
+        outage.setattr(mirror, "LOG_S", 0.0)
+        assert folder.end_of_log("a/1/log.txt", 100, may_come=True) == b""
+        forget(folder, "a")
+        assert {log, folder.path / "a"} <= set(asked)
+    monkeypatch.setattr(Remote, "size", refuse_once)
+    assert folder.end_of_log("a/1/log.txt", 100, may_come=True).startswith(b"its last words")
+    assert checkpoint.exists()
+    forget(folder, "a")
+    assert not checkpoint.exists()
+    folder.release()
+
+
+@pytest.mark.parametrize("with_node", [True, False])
+def test_the_log_of_a_worker_whose_node_is_lost_is_not_waited_for(
+    storage: Remote, monkeypatch: pytest.MonkeyPatch, with_node: bool
+) -> None:
+    folder = RunFolder.create(storage, RUN, planned := plan({"a": ()}))
+    waited = list[float]()
+    monkeypatch.setattr(mirror, "time", Clock(waited))
+    nothing = lambda: None  # noqa: E731
+    driver = _Driver(planned, folder, 0.0, {}, None, print, Event(), {}, nothing)  # type: ignore[arg-type]
+    driver.schedule.begin()
+    monkeypatch.setattr(driver, "act", lambda actions: None)  # there is no cluster
+    gang: Any = SimpleNamespace(task="a", stop=nothing)
+    driver.gangs["a"], driver.ranks["a"] = gang, Ranks(1)
+    driver.take(Gone(gang, 0, "it was lost", with_node=with_node))
+    assert bool(waited) == (not with_node)
+    monkeypatch.undo()
+    ended = folder.records()[0]
+    assert (ended.event, ended.data["status"]) == ("attempt_ended", "lost")
+    folder.release()
+
+
+def test_a_loss_says_whether_the_node_went_too() -> None:
+    node = "Task failed because the node it was running on is dead or unavailable: node 1 died"
+    worker = "The worker died unexpectedly. Worker exit type: SYSTEM_ERROR on node 1"
+    memory = "Task was killed due to the node running out of memory; the worker died"
+    told = [_how_lost(Exception(said)) for said in (node, worker, memory)]
+    assert [with_node for _, _, with_node in told] == [True, False, False]
+
+
+class Clock:
+    """The module ``time``, for which to sleep takes none and is noted."""
+
+    time = staticmethod(time.time)
+
+    def __init__(self, slept: list[float]) -> None:
+        self.slept = slept
+
+    def monotonic(self) -> float:
+        return time.monotonic() + sum(self.slept)
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
 
 
 def test_a_folder_that_is_gone_is_told_and_not_made_anew(folder: RunFolder) -> None:

@@ -92,6 +92,23 @@ def test_where_storage_can_not_be_written_the_attempt_fails_soon(
     assert by.after(FINISHED).data["error"]["message"] == error["message"]
 
 
+def test_what_can_not_be_read_here_is_told_and_nothing_stays_behind(
+    scratch: Path, tmp_path: Path
+) -> None:
+    to = Remote(f"file://{tmp_path}/store/run/a/1")
+    by = courier(scratch, to)
+    wait_for(lambda: (to / "log.txt").exists())
+    (scratch / "log.txt").unlink()
+    told = by.after(FINISHED)
+    assert told.data["status"] == "failed"
+    error = told.data["error"]
+    assert error["type"] == "FileNotFoundError"
+    assert str(scratch / "log.txt") in error["message"]
+    assert by.after(FAILED) is FAILED
+    del by
+    wait_for(lambda: not scratch.exists())
+
+
 def test_what_a_worker_that_is_killed_said_last_arrives(scratch: Path, tmp_path: Path) -> None:
     to = Remote(f"file://{tmp_path}/store/run/a/1")
     with subprocess.Popen(
