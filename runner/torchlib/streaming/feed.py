@@ -15,11 +15,13 @@ from torch import Tensor
 from runner.errors import TaskError
 from runner.model import Stream
 from runner.torchlib.batches import Batching, Change, Piece, Window, ready, rows_of_piece
-from runner.torchlib.streaming.source import Train
+from runner.torchlib.streaming.source import Indices, Train
 from runner.torchlib.transfer import send
 
 # One that is trained on, and one that is being filled meanwhile.
 _PIECES = 2
+# How long the end of a training waits for a read that is under way.
+_CLOSING_S = 10.0
 
 
 class Streamed:
@@ -91,15 +93,15 @@ class Streamed:
         rows = rows_of_piece(4 * int(np.prod(self._shape)))
         dealt, arrival = self._train.epoch(batching, rows=rows, seed=seed, epoch=epoch)
         pieces = list(batching.pieces(dealt, rows=rows, first=first))
-        arrivals = [arrival(piece.indices.numpy()) for piece in pieces]
+        arrivals = [_arrivals(piece.indices.numpy(), arrival) for piece in pieces]
         samples = [
-            piece.indices.numpy()[order] for piece, order in zip(pieces, arrivals, strict=True)
+            piece.indices.numpy()[order] for piece, (order, _) in zip(pieces, arrivals, strict=True)
         ]
         reads = self._train.reads(np.concatenate(samples)) if samples else []
         with closing(self._stream(reads)) as blocks:
             rest = np.empty((0, *self._shape), dtype=np.float32)
-            for piece, order in zip(pieces, arrivals, strict=True):
-                inputs = buffer((len(order), *self._shape))
+            for piece, (order, origins) in zip(pieces, arrivals, strict=True):
+                inputs = buffer((len(piece.indices), *self._shape))
                 filled, rows_of = 0, inputs.numpy()
                 while filled < len(order):
                     if not len(rest):
@@ -112,7 +114,23 @@ class Streamed:
                     some = rest[: len(order) - filled]
                     rows_of[order[filled : filled + len(some)]] = some
                     rest, filled = rest[len(some) :], filled + len(some)
+                if origins is not None:
+                    rows_of[:] = rows_of[origins]
                 yield piece, inputs
+
+
+def _arrivals(
+    samples: Indices, arrival: Callable[[Indices], Indices]
+) -> tuple[Indices, Indices | None]:
+    """The places among ``samples`` of those to be read, in the order in which they come.
+
+    What fills up a window repeats samples, which are read once. Where there are such, the second
+    array has for every place the one whose row belongs there as well.
+    """
+    _, firsts, inverse = np.unique(samples, return_index=True, return_inverse=True)
+    places = np.sort(firsts)
+    order = places[arrival(samples[places])]
+    return order, None if len(places) == len(samples) else firsts[inverse]
 
 
 class _End(NamedTuple):
@@ -153,11 +171,13 @@ class _Feed:
             raise item.error
 
     def close(self) -> None:
-        """Ends the thread."""
+        """Ends the thread, or leaves it behind where it waits for a read that does not end."""
         self._is_closed.set()
         self._room.release()
         if self._thread is not None:
-            self._thread.join()
+            # A read can't be interrupted. The thread is a daemon: it ends with the attempt's
+            # process, which must not wait for a file system that has gone away.
+            self._thread.join(_CLOSING_S)
 
     def _run(self, batching: Batching, seed: int, epochs: range, first: int) -> None:
         try:

@@ -11,6 +11,8 @@ import torch.distributed as dist
 
 from runner.data.classes import Array
 
+_MOVED_BYTES = 4_000_000
+
 T = TypeVar("T")
 
 
@@ -30,20 +32,33 @@ def gathered(value: T) -> list[T]:
 
 
 def joined(mine: Array) -> Array:
-    """The rows of all ranks in the order of ranks, without a second copy of any of them."""
+    """The rows of all ranks in the order of ranks."""
+    rows = np.empty((sum(gathered(len(mine))), *mine.shape[1:]), dtype=mine.dtype)
+    rows[: len(mine)] = mine
+    exchange(rows, len(mine))
+    return rows
+
+
+def exchange(rows: Array, mine: int) -> None:
+    """Puts the rows of all ranks into ``rows``, which has room for just these, in their order.
+
+    At first it holds those of this rank, so many as ``mine``, at its beginning. None is held twice.
+    """
     if count_ranks() == 1:
-        return mine
-    sizes = gathered(len(mine))
-    rows = np.empty((sum(sizes), *mine.shape[1:]), dtype=mine.dtype)
+        return
+    sizes = gathered(mine)
+    start = sum(sizes[: _rank()])
+    # From the last one on, so that none is overwritten before it has moved.
+    at_once = max(1, _MOVED_BYTES // max(1, rows[:1].nbytes))
+    for stop in range(mine if start else 0, 0, -at_once):
+        first = max(0, stop - at_once)
+        rows[start + first : start + stop] = rows[first:stop]
     start = 0
     for rank, size in enumerate(sizes):
-        if rank == _rank():
-            rows[start : start + size] = mine
         if size:
             content = rows[start : start + size].reshape(-1).view(np.uint8)
             dist.broadcast(torch.from_numpy(content), src=rank)
         start += size
-    return rows
 
 
 def count_ranks() -> int:

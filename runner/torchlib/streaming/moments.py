@@ -18,6 +18,7 @@ from runner.data.origin import DIGEST, digests
 from runner.model import Columns
 
 _SAMPLES = 2
+_STANDARDISED_BYTES = 4_000_000
 
 
 class Scale(NamedTuple):
@@ -62,38 +63,51 @@ def partial(
 
 @dataclass(slots=True)
 class Scanned:
-    """What the partials of a rank's reads amount to: raw rows in arrays, moments one by one.
+    """What the partials of a rank's reads amount to: rows in arrays, moments one by one.
 
     Moments stay apart until those of all ranks are together, so that their sum does not depend on
-    how many ranks there are.
+    how many ranks there are. Of ``held_out`` the first ``count_held_out`` rows are the rank's, raw
+    values as float32; the others are room for what other ranks hold out.
     """
 
     moments: list[tuple[int, NDArray[np.float64], NDArray[np.float64]]]
     digests: Array
-    held_out: Array
+    held_out: NDArray[np.float32]
+    count_held_out: int
     samples: Array
 
 
 def scanned(
-    blocks: Iterable[Columns], shape: tuple[int, ...], dtype: np.dtype[np.generic]
+    blocks: Iterable[Columns],
+    shape: tuple[int, ...],
+    dtype: np.dtype[np.generic],
+    *,
+    held_out: int,
 ) -> Scanned:
-    """What blocks of ``partial`` tell, of raw rows of this shape and type."""
+    """What blocks of ``partial`` tell, of raw rows of this shape and type.
+
+    All ranks together have so many ``held_out``.
+    """
     moments = []
     told: list[bytes] = []
-    held_out: list[bytes] = []
+    rows_held_out = np.empty((held_out, *shape), dtype=np.float32)
+    filled = 0
     samples: list[bytes] = []
     for block in blocks:
         for index, count in enumerate(block["count"].tolist()):
             mean, squares = (np.frombuffer(block[k][index]) for k in ("mean", "squares"))
             moments.append((count, mean.copy(), squares.copy()))
             told.append(bytes(block["digests"][index]))
-            held_out.append(bytes(block["held_out"][index]))
+            some = np.frombuffer(block["held_out"][index], dtype=dtype).reshape(-1, *shape)
+            rows_held_out[filled : filled + len(some)] = some
+            filled += len(some)
             if len(samples) < _SAMPLES:
                 samples.append(bytes(block["samples"][index]))
     return Scanned(
         moments=moments,
         digests=np.frombuffer(b"".join(told), dtype=DIGEST),
-        held_out=np.frombuffer(b"".join(held_out), dtype=dtype).reshape(-1, *shape),
+        held_out=rows_held_out,
+        count_held_out=filled,
         samples=np.frombuffer(b"".join(samples), dtype=dtype).reshape(-1, *shape),
     )
 
@@ -122,6 +136,17 @@ def standardised(inputs: Array, scale: Scale) -> NDArray[np.float32]:
     mean, deviation = (np.array(values).reshape(shape) for values in scale)
     values: Array = (inputs.astype(np.float32) - mean) / deviation
     return values.astype(np.float32)
+
+
+def standardise(rows: NDArray[np.float32], scale: Scale) -> None:
+    """Puts in the place of raw ``rows`` what ``standardised`` makes of them.
+
+    Some at a time: it computes in float64, of which all at once would take five times the rows.
+    """
+    at_once = max(1, _STANDARDISED_BYTES // max(1, rows[:1].nbytes))
+    for start in range(0, len(rows), at_once):
+        some = rows[start : start + at_once]
+        some[:] = standardised(some, scale)
 
 
 def _bytes(rows: Array) -> Array:

@@ -28,7 +28,8 @@ def deal_groups(
     about so many ``rows``, those that are in memory at once: whole windows of them.
 
     The order depends on ``seed``, ``epoch``, and the number of ranks and the size of a batch, and
-    on nothing that happens.
+    on nothing that happens. Where a training goes on with another number of ranks, the rest of the
+    epoch that it was in is thus dealt anew: some of its samples come twice and some not at all.
     """
     order = group_order(len(starts) - 1, seed=seed, epoch=epoch).numpy()
     line = torch.from_numpy(

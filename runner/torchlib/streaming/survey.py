@@ -19,9 +19,9 @@ from runner.model import Stream
 from runner.torchlib.data import Dataset
 from runner.torchlib.parallel.world import memory_bytes
 from runner.torchlib.streaming.feed import Streamed
-from runner.torchlib.streaming.gather import count_ranks, gathered, joined, part
+from runner.torchlib.streaming.gather import count_ranks, exchange, gathered, joined, part
 from runner.torchlib.streaming.images import Images
-from runner.torchlib.streaming.moments import Scale, scale_of, scanned, standardised
+from runner.torchlib.streaming.moments import Scale, scale_of, scanned, standardise, standardised
 from runner.torchlib.streaming.source import Source, Surveyed
 from runner.torchlib.streaming.tables import Tables
 
@@ -70,7 +70,7 @@ def survey(
         check_trained(surveyed.targets[train], surveyed.targets[test], surveyed.classes)
     _check_held_out(len(test), surveyed, test_fraction)
     with closing(stream(part(source.scans(surveyed, is_train)))) as blocks:
-        mine = scanned(blocks, surveyed.input_shape, source.dtype)
+        mine = scanned(blocks, surveyed.input_shape, source.dtype, held_out=len(test))
     moments = [moment for its in gathered(mine.moments) for moment in its]
     samples = np.concatenate(gathered(mine.samples))[:2]
     if like is None:
@@ -82,6 +82,14 @@ def survey(
         check_scale(known, surveyed.input_shape[0])
         scale = Scale(tuple(known["mean"]), tuple(known["std"]))
     digests = joined(mine.digests.astype(np.uint64))
+    if len(digests) != len(surveyed.targets):
+        raise TaskError(
+            f"{path} held {len(surveyed.targets):,} samples when it was first read, and "
+            f"{len(digests):,} a moment later",
+            hint="leave the data alone while it is read",
+        )
+    standardise(mine.held_out[: mine.count_held_out], scale)
+    exchange(mine.held_out, mine.count_held_out)
     has_split = surveyed.is_train is not None
     origin = origin_of_rows(
         digests[train],
@@ -98,7 +106,7 @@ def survey(
     return Dataset(
         train_inputs=torch.from_numpy(standardised(samples, scale)),
         train_targets=targets[train[: len(samples)]],
-        test_inputs=torch.from_numpy(standardised(joined(mine.held_out), scale)),
+        test_inputs=torch.from_numpy(mine.held_out),
         test_targets=targets[test],
         input_shape=surveyed.input_shape,
         classes=surveyed.classes,

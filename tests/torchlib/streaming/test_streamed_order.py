@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from runner.model import Columns, Read
 from runner.torchlib import batches, data
 from runner.torchlib.batches import Batching, Share, Window
 from runner.torchlib.data import Dataset
 from runner.torchlib.streaming import feed
 from runner.torchlib.streaming.order import deal_groups
-from tests.torchlib.streaming.samples import FEATURES, streamed, write_images, write_tables
+from tests.torchlib.streaming.samples import FEATURES, here, streamed, write_images, write_tables
 
 FILES = (47, 3, 61, 30)
 
@@ -177,6 +179,41 @@ def test_a_row_group_is_read_once_an_epoch_but_where_two_ranks_meet(tables: Path
         ]
         reads += len(train.reads(np.concatenate(samples[:-1])))  # but for the last, short window
     assert reads <= sum(-(-rows // 20) for rows in FILES) + 2
+
+
+@pytest.mark.parametrize("kind", ["tables", "images"])
+def test_what_fills_up_a_window_is_read_once(
+    request: pytest.FixtureRequest, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = streamed(request.getfixturevalue(kind))
+    assert loaded.stream is not None
+    read: list[Read] = []
+    rows = 0
+
+    def counting(reads: Sequence[Read]) -> Generator[Columns, None, None]:
+        nonlocal rows
+        read.extend(reads)
+        for block in here(reads):
+            rows += len(block["inputs"])
+            yield block
+
+    monkeypatch.setattr(loaded.stream, "_stream", counting)
+    batch = loaded.train_samples - 1
+    batching = Batching(global_batch_size=batch, micro_batch_size=batch, is_padded=True)
+    (last,) = windows(loaded, batching, first=1)
+    assert last.samples == 1 and len(last.portions[0].columns[0]) == batch
+    assert len(read) <= 2
+    # Of images it is filled up with the one that is left over, of a table with another row.
+    assert rows == (1 if kind == "images" else 2)
+    held = data.load(path=str(request.getfixturevalue(kind)), test_fraction=0.25)
+    target_of = {
+        tuple(row): target
+        for row, target in zip(
+            held.train_inputs.flatten(1).tolist(), held.train_targets.tolist(), strict=True
+        )
+    }
+    inputs, targets = last.portions[0].columns
+    assert [target_of[tuple(row)] for row in inputs.flatten(1).tolist()] == targets.tolist()
 
 
 def test_row_bytes_bound_a_piece(tables: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,6 +118,34 @@ def test_closing_ends_a_reading_that_nobody_waits_for(tmp_path: Path) -> None:
     assert set(threading.enumerate()) <= before
 
 
+def test_closing_does_not_wait_for_a_read_that_does_not_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "rows_of_piece", lambda row_bytes: 16)
+    monkeypatch.setattr(feed, "_CLOSING_S", 0.1)
+    is_stuck, goes_on = threading.Event(), threading.Event()
+
+    def stuck(reads: Sequence[Read]) -> Generator[Columns, None, None]:
+        first, *others = here(reads)
+        yield first
+        is_stuck.set()
+        goes_on.wait(20)
+        yield from others
+
+    loaded = streamed(write_tables(tmp_path / "data", (200,), group=40))
+    assert loaded.stream is not None
+    loaded.stream._stream = stuck
+    try:
+        trained(loaded, max_steps=1, batch=16)
+        assert is_stuck.wait(20)
+        (thread,) = (each for each in threading.enumerate() if each.name == "feed")
+        assert thread.is_alive() and thread.daemon
+    finally:
+        goes_on.set()
+    thread.join(20)
+    assert not thread.is_alive()
+
+
 def test_what_goes_wrong_in_reading_ends_the_training(tmp_path: Path) -> None:
     path = write_tables(tmp_path / "data", (60, 60, 60), group=60)
     calls = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,11 @@ def test_ranks_that_share_the_survey_learn_the_same(
     monkeypatch.setattr(gather, "count_ranks", lambda: ranks)
     monkeypatch.setattr(surveying, "gathered", gathered)
     monkeypatch.setattr(surveying, "joined", lambda rows: np.concatenate(gathered(rows)))
+
+    def exchange(rows: np.ndarray, mine: int) -> None:
+        rows[:] = np.concatenate(gathered(rows[:mine].copy()))
+
+    monkeypatch.setattr(surveying, "exchange", exchange)
     found: dict[int, Dataset] = {}
 
     def run(number: int) -> None:
@@ -236,6 +242,35 @@ def test_what_is_held_out_has_to_fit(tmp_path: Path, monkeypatch: pytest.MonkeyP
         streamed(path)
     assert caught.value.hint == "lower test_fraction, to 0.1 for example"
     assert streamed(path, test_fraction=0.1).train_samples == 423
+
+
+def test_what_is_held_out_is_in_memory_once(tmp_path: Path) -> None:
+    path = tmp_path / "data.parquet"
+    values = np.random.default_rng(0).normal(size=(400, 25_000)).astype(np.float32)
+    columns = {f"f{index}": column for index, column in enumerate(values)}
+    kinds = np.arange(25_000) % 3
+    parquet.write_table(pa.table({**columns, "kind": kinds}), path, row_group_size=2_000)
+    tracemalloc.start()
+    try:
+        found = streamed(path, test_fraction=0.8)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    held_out = found.test_inputs.nbytes
+    assert held_out == 20_000 * 400 * 4
+    assert peak < held_out + 24_000_000  # blocks that are read
+
+
+def test_files_that_shrink_between_the_passes(tmp_path: Path) -> None:
+    calls = []
+
+    def shrinking(reads: Sequence[Read]) -> Generator[Columns, None, None]:
+        calls.append(len(reads))
+        yield from here(reads if len(calls) == 1 else reads[:-1])
+
+    path = write_tables(tmp_path / "data", (47, 60))
+    with pytest.raises(TaskError, match="held 107 samples when it was first read, and 87 a moment"):
+        streamed(path, stream=shrinking)
 
 
 def test_what_is_no_data_set(tmp_path: Path) -> None:
