@@ -25,7 +25,7 @@ def command(storage: Place, as_json: bool, count: int) -> Exit:
     """List the runs in storage, the newest first."""
     from runner.report.format import duration, moment
     from runner.report.summary import document
-    from runner.runs.finding import all_runs
+    from runner.runs.finding import all_runs, nothing_in
     from runner.runs.reporting import report_of
 
     rows: list[tuple[str, ...]] = []
@@ -57,7 +57,7 @@ def command(storage: Place, as_json: bool, count: int) -> Exit:
     else:
         _print(rows)
         if not rows and not unreadable:
-            click.echo(f"no runs in {storage}")
+            click.echo(nothing_in(storage))
     for error in unreadable:
         show(error)
     return Exit.NO_RUN if unreadable else Exit.FINISHED

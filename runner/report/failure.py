@@ -47,7 +47,8 @@ def failure(error: Mapping[str, Any]) -> Failure:
     kind = one_line(_text(error.get("type")))
     if kind and kind not in OWN_TYPES:
         first = f"{kind}: {first}" if first else kind
-    if isinstance(error.get("rank"), int):
+    # What is wrong with the data or the spec, every rank meets alike.
+    if isinstance(error.get("rank"), int) and kind != "TaskError":
         first = f"rank {error['rank']}: {first}"
     return Failure(
         summary=first or "no message",

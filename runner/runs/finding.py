@@ -29,10 +29,16 @@ NEAR = 0.7
 def storage_at(named: str | Place | None, environment: Mapping[str, str]) -> Place:
     """Where runs lie: as ``named``, else as RUNNER_STORAGE says, else ``runs``.
 
-    Raises UsageError for a URI that nothing here can reach, and for a home that nobody has.
+    Raises UsageError for a URI that nothing here can reach or that nobody else could, and for a
+    home that nobody has.
     """
     place = at(str(named or environment.get("RUNNER_STORAGE") or "runs"))
     if isinstance(place, Remote):
+        if place.uri.startswith("memory://"):
+            raise UsageError(
+                f"storage {place} lies in the memory of one process, and would be gone with it",
+                hint="name a folder, or a URI such as s3://bucket/runs",
+            )
         return place.absolute()
     try:
         return place.expanduser()
@@ -58,6 +64,13 @@ def all_runs(storage: Place) -> list[RunFolder]:
     return sorted(folders, key=lambda folder: (folder.made_at_s(), folder.run), reverse=True)
 
 
+def nothing_in(storage: Place) -> str:
+    """What to say where ``all_runs`` finds none: whether there is such a folder at all."""
+    if not isinstance(storage, Remote) and not storage.is_dir():
+        return f"no runs in {storage}: there is no such folder"
+    return f"no runs in {storage}"
+
+
 def find(name: str, storage: Place, *, running: bool = False) -> RunFolder:
     """The run called ``name``: its id, a prefix that only it has, ``latest``, or its folder.
 
@@ -70,7 +83,7 @@ def find(name: str, storage: Place, *, running: bool = False) -> RunFolder:
     runs = all_runs(storage)
     if not runs:
         raise RunNotFoundError(
-            f"no runs lie in {storage}", hint="name another place with --storage or RUNNER_STORAGE"
+            nothing_in(storage), hint="name another place with --storage or RUNNER_STORAGE"
         )
     if name == "latest":
         return runs[0]

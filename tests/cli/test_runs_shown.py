@@ -52,14 +52,21 @@ def made_at(folder: RunFolder, at_s: float) -> None:
     os.utime(folder.path / PLAN, (at_s, at_s))
 
 
+NOTHING = "no runs in runs: there is no such folder"
+
+
+def test_an_empty_folder_is_told_from_none(call: Call, tmp_path: Path) -> None:
+    assert call("list", "--storage", str(tmp_path)).out == f"no runs in {tmp_path}\n"
+
+
 def test_where_nothing_lies_list_says_so_and_all_else_is_exit_5(call: Call) -> None:
     listed = call("list")
-    assert (listed.code, listed.out, listed.err) == (0, "no runs in runs\n", "")
+    assert (listed.code, listed.out, listed.err) == (0, f"{NOTHING}\n", "")
     assert json.loads(call("list", "--json").out) == []
     for command in ("status", "report", "logs"):
         done = call(command)
         assert (done.code, done.out) == (5, "")
-        assert "no runs lie in runs" in done.err
+        assert NOTHING in done.err
         assert "--storage" in done.err
     assert call("cancel", "latest").code == 5
 

@@ -112,3 +112,10 @@ def test_a_task_at_work_when_its_run_ended_says_so(
 def test_a_worker_that_never_was_up_has_no_log(plan_document: Plan, records: list[Record]) -> None:
     teacher, _ = summarise(plan_document, records[:2], driver_alive=False).tasks
     assert teacher.error is not None and "log" not in teacher.error
+
+
+def test_a_rank_is_named_for_what_only_it_met() -> None:
+    error = {"message": "the column 'a' is missing", "hint": "", "frames": [], "rank": 1}
+    assert failure({**error, "type": "TaskError"}).summary == "the column 'a' is missing"
+    assert failure({**error, "type": "ValueError"}).summary.startswith("rank 1: ValueError: ")
+    assert failure({**error, "type": "OutOfMemory"}).summary.startswith("rank 1: ")

@@ -36,6 +36,11 @@ def storage(tmp_path: Path) -> Path:
     return folder
 
 
+def test_storage_that_ends_with_its_process_is_refused() -> None:
+    with pytest.raises(UsageError, match="in the memory of one process"):
+        storage_at("memory://runs", {})
+
+
 def test_runs_come_the_newest_first_and_nothing_else_does(storage: Path) -> None:
     assert [folder.run for folder in all_runs(storage)] == [SECOND, OTHER, FIRST]
     assert all_runs(storage / "nowhere") == []
@@ -139,7 +144,7 @@ def test_what_is_near_nothing_is_told_where_to_look(storage: Path) -> None:
     with pytest.raises(RunNotFoundError) as caught:
         find("zzz", storage)
     assert "runner list" in caught.value.hint
-    with pytest.raises(RunNotFoundError, match="no runs lie in"):
+    with pytest.raises(RunNotFoundError, match=r"no runs in .*nowhere: there is no such folder"):
         find("latest", storage / "nowhere")
 
 
