@@ -15,7 +15,7 @@ from runner.cli.errors import colour
 from runner.cli.output import silence
 from runner.model import Plan, Record
 from runner.report.failure import failure
-from runner.report.fold import RESUMED, AttemptState, RunState, TaskState, fold
+from runner.report.fold import BESIDE_STEPS, RESUMED, AttemptState, RunState, TaskState, fold
 from runner.report.format import at_once, count, duration
 from runner.report.text import one_line, width
 
@@ -47,7 +47,7 @@ class Live(AbstractContextManager["Live"]):
         self.ended = Event()
         self.drawn = 0
         self.unseen = False
-        self.said: dict[str, tuple[str, float]] = {}
+        self.said: dict[str, tuple[str, float, str]] = {}
         self.news: list[str] = []  # to stand above what is redrawn
         self.message = "starting"
         self.run = run
@@ -90,18 +90,21 @@ class Live(AbstractContextManager["Live"]):
             self._write(message + "\n")
 
     def _tell(self, record: Record) -> None:
-        """A plain line when a task's state changes, and every few seconds while it goes on."""
+        """A plain line when a task's state changes, and every few seconds while it goes on.
+
+        One that says nothing new is left out.
+        """
         task = self.state.tasks[record.task or ""]
         text = line(task, self.state.latest_s or 0.0)
         kind = f"{task.status} {len(task.attempts)} {bool(task.last and task.last.running_s)}"
-        before, at_s = self.said.get(task.name, ("", 0.0))
+        before, at_s, told = self.said.get(task.name, ("", 0.0, ""))
         if record.event == "attempt_ended":
             return  # what it means for the task follows at once
         if self.news:
-            self.said[task.name] = (kind, record.at_s)
+            self.said[task.name] = (kind, record.at_s, text)
             self._write(self._take_news())
-        elif kind != before or record.at_s - at_s >= PLAIN_S:
-            self.said[task.name] = (kind, record.at_s)
+        elif text != told and (kind != before or record.at_s - at_s >= PLAIN_S):
+            self.said[task.name] = (kind, record.at_s, text)
             after_s = max(0.0, record.at_s - self.began_s)
             self._write(f"[{after_s:6.1f} s] {task.name}: {text}\n")
 
@@ -175,10 +178,8 @@ def line(task: TaskState, now_s: float) -> str:
         return "  ".join(parts)
     progress = last.progress
     if task.status == "running" and progress is not None:
-        if progress.phase == "measure":
-            parts.append("measuring")
-        else:
-            parts += _how_far(last, now_s)
+        beside = BESIDE_STEPS.get(progress.phase)
+        parts += [beside] if beside else _how_far(last, now_s)
     elif task.status == "running":
         parts.append(f"on {last.node}")
     elif task.ended_s is not None and task.started_s is not None:

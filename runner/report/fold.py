@@ -20,15 +20,19 @@ Point = tuple[int, float]
 # The metric by which an attempt tells at which step it went on where an earlier one was.
 RESUMED = "checkpoint/resumed_at_step"
 
+# Phases of an attempt before and after its steps, whose progress says nothing of these; in words.
+BESIDE_STEPS = {"survey": "reading the data", "measure": "measuring"}
+
 
 @dataclass(kw_only=True, slots=True)
 class AttemptState:
     """One try at a task, as far as its records go. Times are Unix times.
 
     ``started_s`` is when its gang was asked for, ``running_s`` when its worker was up,
-    ``progress_s`` when it last told how far it is, ``first_progress`` when it first did, and at
-    which step. ``summary`` holds the metrics without a step, ``series`` the others, in the order in
-    which they came.
+    ``progress_s`` when it last told how far it is, ``first_progress`` when it first did so of its
+    steps, and at which. ``has_waited`` is whether its place was not free when it was asked for.
+    ``summary`` holds the metrics without a step, ``series`` the others, in the order in which they
+    came.
     """
 
     number: int
@@ -38,6 +42,7 @@ class AttemptState:
     ended_s: float | None = None
     node: str | None = None
     waiting: str | None = None
+    has_waited: bool = False
     placement: Mapping[str, Any] = field(default_factory=dict)
     max_rows: int | None = None
     environment: Mapping[str, Any] = field(default_factory=dict)
@@ -63,16 +68,35 @@ class AttemptState:
     def left_s(self) -> float | None:
         """The time from its latest progress to its last step, at its rate since the first one.
 
-        What comes before, in the first step or in another attempt, says nothing of that rate; None
-        until there is one.
+        What comes before, in the first step, while data is read or in another attempt, says nothing
+        of that rate; None until there is one.
         """
         if self.progress is None or self.progress_s is None or self.first_progress is None:
+            return None
+        if self.progress.phase in BESIDE_STEPS:
             return None
         first_s, first_step = self.first_progress
         steps, seconds = self.progress.step - first_step, self.progress_s - first_s
         if steps <= 0 or seconds <= 0:
             return None
         return max(0, self.progress.total_steps - self.progress.step) * seconds / steps
+
+    def waited_s(self, until_s: float | None) -> float:
+        """How long it waited for its place, up to ``until_s`` where it still does."""
+        end_s = _first(self.running_s, self.ended_s, until_s)
+        if not self.has_waited or self.started_s is None or end_s is None:
+            return 0.0
+        return max(0.0, end_s - self.started_s)
+
+    def duration_s(self, until_s: float | None) -> float | None:
+        """How long it took, up to ``until_s`` where it goes on, less its wait for its place.
+
+        None if it was never started, or where its end isn't known.
+        """
+        end_s = _first(self.ended_s, until_s)
+        if self.started_s is None or end_s is None:
+            return None
+        return max(0.0, end_s - self.started_s - self.waited_s(end_s))
 
 
 @dataclass(kw_only=True, slots=True)
@@ -100,14 +124,11 @@ class TaskState:
     def duration_s(self, now_s: float | None) -> float | None:
         """The time that its attempts took together, up to ``now_s`` where one goes on.
 
-        None if it was never started.
+        Their waits for a place are left out. None if it was never started.
         """
-        taken = [
-            max(0.0, end_s - attempt.started_s)
-            for attempt in self.attempts
-            if attempt.started_s is not None
-            and (end_s := _first(attempt.ended_s, self.ended_s, now_s)) is not None
-        ]
+        until_s = _first(self.ended_s, now_s)
+        each = [attempt.duration_s(until_s) for attempt in self.attempts]
+        taken = [seconds for seconds in each if seconds is not None]
         return sum(taken) if taken else None
 
     def series(self) -> dict[str, list[Point]]:
@@ -261,7 +282,8 @@ def _apply_to_attempt(task: TaskState, record: Record) -> None:
         attempt.max_rows = data["max_rows"] if isinstance(data.get("max_rows"), int) else None
         task.status, task.ended_s, task.error = "running", None, None
     elif record.event == "waiting":
-        task.attempt(record.attempt).waiting = str(data.get("reason") or "")
+        attempt = task.attempt(record.attempt)
+        attempt.waiting, attempt.has_waited = str(data.get("reason") or ""), True
         task.status = "pending"
     elif record.event == "attempt_running":
         attempt = task.attempt(record.attempt)
@@ -276,7 +298,7 @@ def _apply_to_attempt(task: TaskState, record: Record) -> None:
     elif record.event == "progress":
         attempt = task.attempt(record.attempt)
         attempt.progress, attempt.progress_s = _progress(data), record.at_s
-        if attempt.first_progress is None:
+        if attempt.first_progress is None and attempt.progress.phase not in BESIDE_STEPS:
             attempt.first_progress = record.at_s, attempt.progress.step
     elif record.event == "metrics":
         _add_points(task.attempt(record.attempt), data.get("points"))

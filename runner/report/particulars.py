@@ -23,11 +23,13 @@ def particulars(task: TaskReport) -> list[tuple[str, str]]:
     if task.depends_on:
         lines.append(("After", ", ".join(task.depends_on)))
     if task.batches:
-        lines.append(("Batches", batch_arithmetic(task.batches) + _in_fact(task)))
+        lines.append(("Batches", _batches(task, task.batches)))
     lines += [("Data", _samples(task)), ("Last evaluation", _last_evaluation(task))]
     if task.status == "skipped" and task.error:
         lines.append(("Skipped", failure(task.error).summary))
-    if len(task.attempts) > 1:
+    if len(task.attempts) == 1:
+        lines.append(("Waited", _wait(task.attempts[0])))
+    else:
         lines.append(("Attempts", "; ".join(_attempt(each) for each in task.attempts)))
     if task.folder:
         lines.append(("Folder", task.folder))
@@ -52,15 +54,11 @@ def path_in_run(path: str, run: str) -> str:
     return inside if run and found else path
 
 
-def batch_arithmetic(batches: Mapping[str, Any]) -> str:
-    """'128 = 32 per device x 2 accumulated x 2 workers; 1437 samples, 12 steps an epoch'."""
-    workers, accumulation = batches["num_workers"], batches["gradient_accumulation_steps"]
-    text = (
-        f"{batches['global_batch_size']} = {'at most ' if batches.get('is_auto') else ''}"
-        f"{batches['per_device_batch_size']} per device "
-        f"{form.TIMES} {accumulation} accumulated {form.TIMES} {workers} "
-        f"worker{'' if workers == 1 else 's'}"
-    )
+def _batches(task: TaskReport, batches: Mapping[str, Any]) -> str:
+    """'128 = 32 per device x 2 accumulated x 2 workers; 1437 samples, 12 steps an epoch'.
+
+    Where memory had a say in it, what it came to, and what was planned.
+    """
     known = [
         f"{batches[name]} {unit}"
         for name, unit in (
@@ -70,15 +68,52 @@ def batch_arithmetic(batches: Mapping[str, Any]) -> str:
         )
         if batches.get(name) is not None
     ]
+    text = batch_arithmetic(task, batches)
     return f"{text}; {', '.join(known)}" if known else text
 
 
-def _in_fact(task: TaskReport) -> str:
-    """The batch per device that it came to, where memory had a say in it."""
+def batch_arithmetic(task: TaskReport, batches: Mapping[str, Any]) -> str:
+    """'64 = 8 per device x 4 accumulated x 2 workers, as memory allowed (planned: 32 x 1 x 2)'.
+
+    It multiplies out but where parts are uneven, of which the largest is told ('at most 11').
+    """
+    whole, portions = batches["global_batch_size"], batches["num_workers"]
+    planned, windows = batches["per_device_batch_size"], batches["gradient_accumulation_steps"]
+    widths = task.planned["params"].get("parallelism") or {}
+    ranks = widths.get("tp", 1) * widths.get("pp", 1)  # they share a portion
+    what, plural = ("group", f" of {ranks} workers") if ranks > 1 else ("worker", "")
+    among = f"{portions} {what}{'' if portions == 1 else 's'}{plural}"
+    at_most = "at most " if batches.get("is_auto") else ""
     micro = task.metrics.get("train/per_device_batch_size", math.nan)
-    if not task.batches or not math.isfinite(micro):
-        return ""
-    return f"; in fact {micro:g} per device, as memory allowed"
+    if not math.isfinite(micro) or micro < 1:
+        each, accumulated, note = f"{at_most}{planned}", windows, ""
+    else:
+        accumulated = _accumulated(task, batches, micro)
+        is_even = micro * accumulated * portions == whole
+        each = f"{'' if is_even else 'at most '}{micro:g}"
+        before = f"{at_most}{planned} {form.TIMES} {windows} {form.TIMES} {portions}"
+        note = f", as memory allowed (planned: {before})" if micro != planned else ""
+    return (
+        f"{whole} = {each} per device {form.TIMES} {accumulated} accumulated {form.TIMES} "
+        f"{among}{note}"
+    )
+
+
+def _accumulated(task: TaskReport, batches: Mapping[str, Any], micro: float) -> int:
+    """Into how many forward passes of at most ``micro`` samples a worker's batch was divided.
+
+    A size that was found, or bounded for an attempt, divides the batch anew; one that turned out
+    too large is halved until its parts fit.
+    """
+    windows: int = batches["gradient_accumulation_steps"]
+    is_bounded = bool(task.attempts) and task.attempts[-1].max_rows is not None
+    if is_bounded or batches.get("is_auto"):
+        whole: float = batches["global_batch_size"] / batches["num_workers"]
+        return math.ceil(whole / micro)
+    parts = 1
+    while math.ceil(batches["per_device_batch_size"] / parts) > micro:
+        parts *= 2
+    return windows * parts
 
 
 def _samples(task: TaskReport) -> str:
@@ -114,12 +149,21 @@ def _placement(task: TaskReport) -> str:
 
 def _attempt(attempt: AttemptState) -> str:
     text = f"{attempt.number} {attempt.status.replace('_', ' ')}"
-    if attempt.started_s is not None and attempt.ended_s is not None:
-        text += f" after {form.duration(attempt.ended_s - attempt.started_s)}"
+    took_s = attempt.duration_s(None)
+    if took_s is not None:
+        text += f" after {form.duration(took_s)}"
     if attempt.node:
         text += f" on {attempt.node}"
+    if waited := _wait(attempt):
+        text += f", waited {waited}"
     if attempt.max_rows is not None:
         text += f", with at most {form.at_once(attempt.max_rows)}"
         step = attempt.summary.get(RESUMED, 0.0 if attempt.series else math.nan)
         text += f" from step {step:g}" if math.isfinite(step) else ""
     return f"{text} ({failure(attempt.error).summary})" if attempt.error else text
+
+
+def _wait(attempt: AttemptState) -> str:
+    """'53.0 s for its place'; empty for an attempt that did not wait, or still does."""
+    waited_s = attempt.waited_s(None)
+    return f"{form.duration(waited_s)} for its place" if waited_s else ""

@@ -21,8 +21,8 @@ class TaskReport:
     """What became of one task: as planned, as it went, what it measured and what it made.
 
     ``planned`` is the task as ``plan.json`` has it, its parameters with every default filled in.
-    ``duration_s`` is what its attempts took together. ``node`` is where its last attempt ran;
-    ``folder`` that attempt's, relative to the run's.
+    ``duration_s`` is what its attempts took together, less their waits for a place. ``node`` is
+    where its last attempt ran; ``folder`` that attempt's, relative to the run's.
     """
 
     name: str

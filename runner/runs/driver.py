@@ -282,6 +282,7 @@ class _Driver:
         if gang is not None:
             gang.stop()
         self.running_at_s.pop(task, None)
+        self.told_waiting.pop(task, None)  # another attempt may wait for the same
         if error is not None:
             error = {**error, "log": str(self.attempt_folder(task) / log_name(rank))}
         self.emit("attempt_ended", task, status=status, error=error)

@@ -139,7 +139,8 @@ def test_a_line_says_what_matters_in_each_state() -> None:
         "running  step 51/200  loss 0.123  4.32 k samples/s  6.0 s left",
     ]
     assert after(6) == "running  measuring"
-    assert after(8) == "finished  52.0 s  test/accuracy 0.9500"
+    # Of the 52 s it waited ten for its place.
+    assert after(8) == "finished  42.0 s  test/accuracy 0.9500"
 
 
 LOST = {"type": "Lost", "message": "the worker was killed\x1b[2J (SIGKILL)", "hint": ""}
@@ -218,6 +219,59 @@ def test_the_time_left_is_at_the_rate_of_this_attempt() -> None:
     # As time goes by it gets less, and never less than none.
     assert line(state.tasks["a"], START_S + 49).endswith("52.9 s left")
     assert line(state.tasks["a"], START_S + 999).endswith("0.0 s left")
+
+
+def streamed() -> list[Record]:
+    """A training that reads its data for a minute before its steps, ten a second."""
+    return [
+        record("attempt_started", "a"),
+        record("attempt_running", "a", after_s=1, node="node-1"),
+        record("progress", "a", after_s=2, step=0, total_steps=1, phase="survey"),
+        record("progress", "a", after_s=62, step=1, total_steps=200, phase="train"),
+        record("progress", "a", after_s=64, step=21, total_steps=200, phase="train"),
+    ]
+
+
+def test_while_data_is_read_there_is_no_step_to_show() -> None:
+    state = fold(streamed()[:3])
+    assert line(state.tasks["a"], START_S + 2) == "running  reading the data"
+    shown = StringIO()
+    with Live("run", plan({"a": ()}), shown) as live:
+        for each in streamed():
+            live.observe(replace(each, at_s=each.at_s + 10 * (each.data.get("step") is not None)))
+    assert "a: running  reading the data\n" in shown.getvalue()
+    assert "step 0/1" not in shown.getvalue()
+
+
+def test_the_time_left_does_not_count_the_reading_of_the_data() -> None:
+    first = fold(streamed()[:4]).tasks["a"]
+    assert line(first, START_S + 62) == "running  step 1/200"
+    later = fold(streamed()).tasks["a"]
+    assert line(later, START_S + 64) == "running  step 21/200  17.9 s left"
+
+
+def test_another_attempt_that_streams_tells_that_it_starts_anew() -> None:
+    shown = StringIO()
+    again = [replace(each, attempt=2, at_s=each.at_s + 100) for each in streamed()]
+    with Live("run", plan({"a": ()}), shown) as live:
+        for each in [*streamed(), record("attempt_ended", "a", after_s=70, status="lost"), *again]:
+            live.observe(each)
+    assert shown.getvalue().count("attempt 2 starts from step 0: it found no checkpoint\n") == 1
+
+
+def test_a_plain_line_that_says_nothing_new_is_not_repeated() -> None:
+    shown = StringIO()
+    with Live("run", plan({"a": ()}), shown) as live:
+        for each in streamed()[:2]:
+            live.observe(each)
+        for after_s in (10, 20, 30):
+            live.observe(record("fact", "a", after_s=after_s, name="data", text=f"{after_s}"))
+        live.observe(streamed()[-1])
+    assert [text.partition("] ")[2] for text in shown.getvalue().splitlines()[1:]] == [
+        "a: starting",
+        "a: running  on node-1",
+        "a: running  step 21/200",
+    ]
 
 
 def test_on_a_terminal_what_is_told_of_attempts_stays_above_the_lines_redrawn() -> None:

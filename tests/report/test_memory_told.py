@@ -55,9 +55,65 @@ def test_the_attempts_say_why_and_with_how_many_samples(
     assert first.startswith("1 failed after 4.0 s on node-1")
     assert first.endswith("(rank 1: cuda:1 ran out of memory with 32 samples at once)")
     assert second.endswith(f"on node-1, with at most 16 samples at once from {since}")
-    assert lines["Batches"].endswith("; in fact 16 per device, as memory allowed")
+    assert lines["Batches"] == (
+        "128 = 16 per device × 8 accumulated × 1 worker, as memory allowed (planned: 128 × 1 × 1); "
+        "1437 samples, 12 steps an epoch, 180 steps in all"
+    )
     tasks: Any = document(report)["tasks"]
     assert [each["max_rows"] for each in tasks["teacher"]["history"]] == [None, 16]
+
+
+@pytest.mark.parametrize(
+    ("planned", "micro", "max_rows", "text"),
+    [
+        ((64, 32, 1, 2), 8, None,
+         "64 = 8 per device × 4 accumulated × 2 workers, as memory allowed (planned: 32 × 1 × 2)"),
+        # Five rows in four parts: two, one, one and one.
+        ((20, 5, 2, 2), 2, None,
+         "20 = at most 2 per device × 8 accumulated × 2 workers, as memory allowed "
+         "(planned: 5 × 2 × 2)"),
+        # With a bound, the 24 samples of a worker are divided anew.
+        ((48, 12, 2, 2), 8, 8,
+         "48 = 8 per device × 3 accumulated × 2 workers, as memory allowed (planned: 12 × 2 × 2)"),
+        ((64, 32, 1, 2), 32, None, "64 = 32 per device × 1 accumulated × 2 workers"),
+    ],
+)  # fmt: skip
+def test_the_arithmetic_of_what_memory_allowed_adds_up(
+    plan_document: Plan,
+    planned: tuple[int, int, int, int],
+    micro: int,
+    max_rows: int | None,
+    text: str,
+) -> None:
+    names = ("global_batch_size", "per_device_batch_size", "gradient_accumulation_steps",
+             "num_workers")  # fmt: skip
+    plan_document["tasks"][0]["batches"] = dict(zip(names, planned, strict=True))
+    records = [
+        record(1, "attempt_started", "teacher", 1, placement={}, max_rows=max_rows),
+        record(2, "metrics", "teacher", 1, points=[["train/per_device_batch_size", None, micro]]),
+    ]
+    report = summarise(plan_document, records)
+    assert dict(particulars(report.tasks[0]))["Batches"] == text
+
+
+def test_a_batch_size_that_was_found_divides_the_batch_anew(plan_document: Plan) -> None:
+    plan_document["tasks"][0]["batches"] = {
+        "global_batch_size": 48, "per_device_batch_size": 24, "gradient_accumulation_steps": 1,
+        "num_workers": 2, "is_auto": True,
+    }  # fmt: skip
+    records = [record(1, "attempt_started", "teacher", 1, placement={})]
+    before = summarise(plan_document, records)
+    assert dict(particulars(before.tasks[0]))["Batches"] == (
+        "48 = at most 24 per device × 1 accumulated × 2 workers"
+    )
+    records.append(
+        record(2, "metrics", "teacher", 1, points=[["train/per_device_batch_size", None, 8]])
+    )
+    after = summarise(plan_document, records)
+    assert dict(particulars(after.tasks[0]))["Batches"] == (
+        "48 = 8 per device × 3 accumulated × 2 workers, as memory allowed "
+        "(planned: at most 24 × 1 × 2)"
+    )
 
 
 def test_between_its_attempts_the_task_waits() -> None:

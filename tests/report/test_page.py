@@ -196,7 +196,7 @@ def test_the_terminal_fits_two_tasks_in_eighty_columns(
     assert "\x1b" not in text
     table = [line for line in lines if line.startswith(("test accuracy", "parameters", "through"))]
     assert len({len(line) for line in table}) == 1
-    assert re.search(r"^student +finished +6\.7 s +on node-1 +2 attempts$", text, re.M)
+    assert re.search(r"^student +finished +5\.5 s +on node-1 +2 attempts$", text, re.M)
     assert lines[-1] == "report  runs/x/report.html"
     coloured = to_terminal(
         summarise(plan_document, records), location="runs/x/report.html", colour=True
