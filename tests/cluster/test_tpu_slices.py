@@ -167,6 +167,7 @@ def test_part_of_a_slice_goes_to_nobody_and_how_to_declare_a_tpu_is_said(
     assert """ray start --address=HEAD:6379 --resources='{"TPU": 4}'""" in done.err
 
 
+@pytest.mark.slow
 def test_a_slice_goes_to_one_task_as_a_whole_and_the_next_waits_for_it(
     drive: Callable[..., Driven],
 ) -> None:

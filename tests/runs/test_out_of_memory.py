@@ -169,11 +169,12 @@ def test_one_sample_too_many_is_the_end(warm: Command, spec: Write) -> None:
     assert "recompute activations" in shown and "Traceback" not in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("parallelism", "rows"),
     [
         ("{pp: 2, microbatches: 4}", [None, 6]),
-        pytest.param("{strategy: fsdp}", [None, 12], marks=pytest.mark.slow),
+        ("{strategy: fsdp}", [None, 12]),
     ],
 )
 def test_whatever_the_strategy(

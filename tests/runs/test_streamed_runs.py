@@ -95,6 +95,8 @@ def test_a_killed_rank_changes_no_bit_of_a_streamed_training(
     assert weights(warm, 1) == killed
 
 
+@pytest.mark.slow  # tests/cluster/test_streaming.py has it at a lower level
+@pytest.mark.timeout(300)
 def test_a_gang_that_takes_every_cpu_reads_beside_it(command: Command, spec: Write) -> None:
     write_tables(command.folder / "data", (200, 100))
     cpus = _nodes(command)[0]["cpus"]
