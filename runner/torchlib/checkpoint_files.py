@@ -11,12 +11,12 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-from torch.distributed.checkpoint._fsspec_filesystem import FsspecReader, FsspecWriter
-from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
+from typing import TYPE_CHECKING, Any
 
 from runner.storage import Place, Remote
+
+if TYPE_CHECKING:
+    from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 
 MANIFEST = "checkpoint.json"
 
@@ -42,14 +42,22 @@ def tidy(folder: Place) -> None:
 def writer(unfinished: Place) -> FileSystemWriter:
     """What torch.distributed.checkpoint writes with."""
     if isinstance(unfinished, Remote):
+        from torch.distributed.checkpoint._fsspec_filesystem import FsspecWriter
+
         return FsspecWriter(str(unfinished), sync_files=False, **unfinished.options())
+    from torch.distributed.checkpoint.filesystem import FileSystemWriter
+
     return FileSystemWriter(unfinished)
 
 
 def reader(checkpoint: Place) -> FileSystemReader:
     """What it reads with: of each file no more than a rank needs."""
     if isinstance(checkpoint, Remote):
+        from torch.distributed.checkpoint._fsspec_filesystem import FsspecReader
+
         return FsspecReader(str(checkpoint), **checkpoint.options())
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
+
     return FileSystemReader(checkpoint)
 
 

@@ -16,7 +16,6 @@ from runner.errors import TaskError
 from runner.model import Fact, Metric, Progress
 from runner.torchlib.batch_size import Backward
 from runner.torchlib.batches import Batching, derive_seed
-from runner.torchlib.checkpoint import Checkpoints
 from runner.torchlib.data import Dataset
 from runner.torchlib.engine import Engine
 from runner.torchlib.losses import Losses
@@ -29,6 +28,7 @@ from runner.torchlib.windows import source_of
 
 if TYPE_CHECKING:
     from runner.torchlib.augmentation import Augmentation
+    from runner.torchlib.checkpoint import Checkpoints
     from runner.torchlib.stopping import EarlyStopping
     from runner.torchlib.weights import Average
 
