@@ -27,7 +27,7 @@ tasks:
     kind: train
     model: {name: mlp, args: {hidden: [16]}}
     data: {name: digits}
-    max_steps: 8000
+    max_steps: 30000
   second:
     kind: evaluate
     model: ${tasks.first.outputs.model}
