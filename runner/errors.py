@@ -8,8 +8,9 @@
     ├── RunNotFoundError    5   no run goes by that name
     ├── RecordsError        5   a run's records can't be read or written
     │   └── StorageError        a storage at a URI does not do what it is asked for
-    └── TaskError           1   a task can't go on: its data, model or artifact is not as asked
-        └── OutOfMemory         a device had no room for so many samples at once
+    ├── TaskError           1   a task can't go on: its data, model or artifact is not as asked
+    │   └── OutOfMemory         a device had no room for so many samples at once
+    └── Unmeasured              a figure can't be had here; its task goes on, and says why
 
 Errors are data. The library raises them, the command line prints them; an exception that is not
 in this tree is a bug in runner (exit 70) or, inside a task, the user's own code at fault.
@@ -137,6 +138,10 @@ class OutOfMemory(TaskError):
     def __init__(self, message: str, *, rows: int, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.rows = rows
+
+
+class Unmeasured(RunnerError):
+    """A figure that can't be had on this device or of this model, which a task can do without."""
 
 
 def fewer_rows(error: Mapping[str, Any] | None) -> int | None:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from runner.errors import Unmeasured
 from runner.kinds import Kind, Yield
 from runner.kinds.fitting import gang
 from runner.model import Context, Fact, Metric, Progress
@@ -68,9 +69,8 @@ def run(context: Context) -> Iterator[Yield]:
                     device=device,
                     seed=context.seed,
                 )
-            except NotImplementedError as error:
-                said = str(error).partition("\n")[0]
-                yield Fact(name=f"{precision} not measured", text=said)
+            except Unmeasured as error:
+                yield Fact(name=f"{precision} not measured", text=error.message)
         yield Progress(step=steps - 1, total_steps=steps, phase="copies")
         figures["bench/copy_gb_per_s"] = transfers.copy_gb_per_s(device)
         if device != "cpu":

@@ -6,6 +6,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from runner.errors import Unmeasured
 from runner.kinds import Yield
 from runner.kinds.division import batches_within
 from runner.kinds.training import TrainingParams
@@ -40,8 +41,8 @@ def change(
         try:
             operations = operations_per_sample(model, data)
             at_peak = operations_per_s_at_peak(context.device, precision) / operations
-        except NotImplementedError as error:
-            yield Fact(name="mfu", text=f"not measured: {error}")
+        except Unmeasured as error:
+            yield Fact(name="mfu", text=f"not measured: {error.message}")
     if precision == "fp8":
         from runner.torchlib.float8 import convert
 

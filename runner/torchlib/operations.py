@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from runner.errors import Unmeasured
 from runner.torchlib.data import Dataset
 from runner.torchlib.peaks import peak_of
 from runner.torchlib.precision import PrecisionName
@@ -16,12 +17,12 @@ def operations_per_s_at_peak(device: str, precision: PrecisionName) -> float:
     """The operations a second of a GPU at most, as its maker has published it.
 
     What a training does over this is the model's FLOPs utilisation (MFU, Chowdhery et al. 2022,
-    appendix B). Raises NotImplementedError for a GPU of which it is not known.
+    appendix B). Raises Unmeasured for a GPU of which it is not known.
     """
     name = torch.cuda.get_device_name(device)
     peak = peak_of(name, precision)
     if peak is None:
-        raise NotImplementedError(f"the peak of {name} in {precision} is not known")
+        raise Unmeasured(f"the peak of {name} in {precision} is not known")
     return peak
 
 
@@ -30,7 +31,7 @@ def operations_per_sample(model: nn.Module, data: Dataset) -> float:
 
     Those of matrix products, convolutions and attention, where a multiplication and an addition
     are two; attention counts in full, masked or not. To be called before the model is changed.
-    They are counted on shapes, without values: raises NotImplementedError for a model whose own
+    They are counted on shapes, without values: raises Unmeasured for a model whose own
     code asks for values, or that has none of them.
     """
     from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -54,12 +55,12 @@ def operations_per_sample(model: nn.Module, data: Dataset) -> float:
             copy.deepcopy(model, memo)(inputs).sum().backward()
     except Exception as error:  # code of the user's, which has run on values before
         said = str(error).partition("\n")[0]
-        raise NotImplementedError(
+        raise Unmeasured(
             f"the operations of {type(model).__name__} can't be counted on shapes alone "
             f"({type(error).__name__}: {said})"
         ) from error
     if not counter.get_total_flops():
-        raise NotImplementedError(
+        raise Unmeasured(
             f"{type(model).__name__} has no matrix products, convolutions or attention to count"
         )
     return float(counter.get_total_flops() / len(inputs))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from runner.errors import TaskError
+from runner.errors import TaskError, Unmeasured
 from runner.torchlib.bench import timing
 from runner.torchlib.bench.hardware import capability, memory_bytes
 
@@ -84,8 +84,8 @@ def matmul_tflops(
     within ``seconds`` and fit into memory. A product is 2 n^3 operations; the matrices are random,
     as zeros would save power and so run faster. Each product is compared with float64.
 
-    Raises NotImplementedError where PyTorch can't multiply such numbers on the device, TaskError
-    where a product is wrong.
+    Raises Unmeasured where PyTorch can't multiply such numbers on the device, TaskError where a
+    product is wrong.
     """
     started = time.perf_counter()
     generator = torch.Generator(device).manual_seed(seed)
@@ -96,7 +96,10 @@ def matmul_tflops(
             left_s = seconds - (time.perf_counter() - started)
             if quickest_s * (n / before) ** 3 > left_s or not _fits(n, precision, device):
                 break
-        calls_s = _time_product(precision, n, left_s=left_s, device=device, generator=generator)
+        try:
+            calls_s = _time_product(precision, n, left_s=left_s, device=device, generator=generator)
+        except NotImplementedError as error:  # what PyTorch has no kernel for
+            raise Unmeasured(str(error).partition("\n")[0]) from error
         if not calls_s:
             break
         best = max(best, 2 * n**3 / statistics.median(calls_s) / 1e12)
