@@ -68,7 +68,8 @@ def one(way: str) -> None:
 
     prepare(threads=1)
     from runner.data import load
-    from runner.tflib.models import ModelSpec, build
+    from runner.data.models import ModelSpec
+    from runner.tflib.models import build
 
     data = load(name="digits")
     train = WAYS[way](data, build(ModelSpec(name="mlp"), data))

@@ -18,9 +18,9 @@ from runner.model import Artifact, Context, Fact, Metric, Progress, Stream
 
 if TYPE_CHECKING:
     from runner.data.dataset import Preparation
+    from runner.data.models import ModelSpec
     from runner.torchlib.data import Dataset
     from runner.torchlib.engine import Engine, Model
-    from runner.torchlib.models import ModelSpec
     from runner.torchlib.objectives import Objective
     from runner.torchlib.weights import Copy
 
@@ -116,7 +116,8 @@ def _train(
     like: Preparation | None,
 ) -> Generator[Yield, None, tuple[Model, ModelSpec, Dataset] | None]:
     """The trained model and its data, on rank 0. Data that is streamed, the gang reads together."""
-    from runner.torchlib.models import ModelSpec, build, check_form, try_out
+    from runner.data.models import ModelSpec, check_form
+    from runner.torchlib.models import build, try_out
 
     block_size = params.model.args.get("block_size") or 128
     if params.data.stream:
@@ -125,7 +126,7 @@ def _train(
     if data.stream is not None:
         yield Fact(name="data", text=str(data.stream))
     spec = ModelSpec(name=params.model.name, factory=params.model.factory, args=params.model.args)
-    check_form(spec, data)
+    check_form(spec, task=data.task, input_shape=data.input_shape)
     make = partial(
         build,
         name=spec.name,

@@ -87,10 +87,11 @@ def _fit_and_keep(
     context: Context, params: KerasParams, decision: Decision, strategy: Any
 ) -> Iterator[Yield]:
     from runner.data import load
+    from runner.data.models import ModelSpec
     from runner.tflib import artifact
     from runner.tflib.feeding import Portions
     from runner.tflib.measure import measure_artifact
-    from runner.tflib.models import ModelSpec, build
+    from runner.tflib.models import build
 
     data = load(
         **params.data.model_dump(exclude={"stream"}),

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from runner.data.models import ModelSpec
 from runner.errors import TaskError
 from runner.kinds import find
 from runner.model import Context, Metric
 from runner.torchlib import data
 from runner.torchlib.artifact import save
-from runner.torchlib.models import ModelSpec, build
+from runner.torchlib.models import build
 
 DIGITS = {"name": "digits"}
 MLP = {"name": "mlp", "args": {"hidden": [8]}}

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Command, wait_for
+from tests.runs.one_rank import one_rank
 from tests.runs.real_runs import Write, is_gone
 
 TWO = """\
@@ -27,28 +28,6 @@ tasks:
     lr_scheduler: {name: cosine, warmup_steps: 10}
     checkpoint: {every_steps: 20}
     resources: {cpus: 0.5, num_workers: 2}
-"""
-
-# Code of the user's that does something on one rank only, in its tenth forward pass.
-ONE_RANK = """\
-import time
-import torch
-from torch import distributed, nn
-
-class Net(nn.Module):
-    def __init__(self, inputs):
-        super().__init__()
-        self.linear = nn.Linear(inputs, 10)
-        self.calls = 0
-
-    def forward(self, x):
-        self.calls += self.training
-        if self.calls == 10 and distributed.get_rank() == 1:
-            WHAT
-        return self.linear(x.flatten(1))
-
-def make(input_shape):
-    return Net(torch.Size(input_shape).numel())
 """
 
 BROKEN = """\
@@ -108,14 +87,14 @@ def test_two_ranks_train_one_model(warm: Command, spec: Write) -> None:
 
 
 def test_the_rank_that_failed_is_named(warm: Command, spec: Write) -> None:
-    raising = ONE_RANK.replace("WHAT", "raise ValueError('rank one is broken')")
+    raising = one_rank("self.calls == 10", "raise ValueError('rank one is broken')")
     (warm.folder / "one_rank.py").write_text(raising)
     done = warm("submit", spec(BROKEN), timeout_s=60)
     assert done.code == 1, done.err
     error = task(warm)["error"]
     assert error["type"] == "ValueError" and error["message"] == "rank one is broken"
     assert error["rank"] == 1
-    assert error["frames"][0].startswith("one_rank.py:14 in forward")
+    assert error["frames"][0].startswith("one_rank.py:15 in forward")
     assert error["log"].endswith("log-1.txt")
     assert "rank one is broken" in Path(error["log"]).read_text()
     assert "rank 1" in done.err + done.out
@@ -125,7 +104,7 @@ def test_the_rank_that_failed_is_named(warm: Command, spec: Write) -> None:
 
 
 def test_a_rank_that_hangs_shows_where(warm: Command, spec: Write) -> None:
-    (warm.folder / "one_rank.py").write_text(ONE_RANK.replace("WHAT", "time.sleep(1000)"))
+    (warm.folder / "one_rank.py").write_text(one_rank("self.calls == 10", "time.sleep(1000)"))
     hanging = BROKEN.replace("kind: train", "kind: train\n    timeout: 16s")
     done = warm("submit", spec(hanging), timeout_s=60)
     assert done.code == 1, done.err
@@ -133,7 +112,7 @@ def test_a_rank_that_hangs_shows_where(warm: Command, spec: Write) -> None:
     folder = attempt(warm)
     assert folder is not None
     asleep, waiting = ((folder / name).read_text() for name in ("log-1.txt", "log.txt"))
-    assert "Timeout" in asleep and 'one_rank.py", line 14 in forward' in asleep
+    assert "Timeout" in asleep and 'one_rank.py", line 15 in forward' in asleep
     assert "Timeout" in waiting and "in backward" in waiting
     for name in ("log.txt", "log-1.txt"):
         wait_for(lambda name=name: is_gone(pid_of(folder / name)), timeout_s=10)  # type: ignore[misc]

@@ -15,31 +15,17 @@ from runner.model import Record
 from runner.runs.resuming import before
 from runner.runs.schedule import Before, End, Schedule, Start
 from tests.conftest import Command
+from tests.runs.one_rank import one_rank
 from tests.runs.plans import plan, record, run_folder
 
 Write = Callable[..., str]
 
-# A device on rank 1 that, from its tenth training pass on, has room for so many samples at once.
-TIGHT = """\
-import torch
-from torch import distributed, nn
 
-class Net(nn.Module):
-    def __init__(self, inputs):
-        super().__init__()
-        self.linear = nn.Linear(inputs, 10)
-        self.calls = 0
+def tight(first: int, room: int) -> str:
+    """A model of the user's for which rank 1 has, from a training pass on, room for so many."""
+    is_too_many = f"self.training and self.calls > {first} and len(x) > {room}"
+    return one_rank(is_too_many, 'raise torch.OutOfMemoryError("no room")')
 
-    def forward(self, x):
-        self.calls += self.training
-        is_tight = distributed.is_initialized() and distributed.get_rank() == 1
-        if self.training and is_tight and self.calls > FROM and len(x) > ROOM:
-            raise torch.OutOfMemoryError("no room")
-        return self.linear(x.flatten(1))
-
-def make(input_shape):
-    return Net(torch.Size(input_shape).numel())
-"""
 
 SPEC = """\
 name: tight
@@ -135,7 +121,7 @@ def test_a_gang_goes_on_from_its_checkpoint_and_gives_the_same_weights(
 ) -> None:
     file = spec(SPEC)
     # For a quarter of the 24 samples of a rank: 12 come first, then 6.
-    (warm.folder / "tight.py").write_text(TIGHT.replace("FROM", "10").replace("ROOM", "6"))
+    (warm.folder / "tight.py").write_text(tight(10, 6))
     task, shown = trained(warm, file)
     history = task["history"]
     assert [each["status"] for each in history] == ["failed", "failed", "finished"]
@@ -148,7 +134,7 @@ def test_a_gang_goes_on_from_its_checkpoint_and_gives_the_same_weights(
     for text in (
         "rank 1: cpu ran out of memory with 24 samples at once; attempt 2 starts with at most 12",
         "with at most 6 samples at once from step",
-        "in fact 6 per device",
+        "48 = 6 per device × 4 accumulated × 2 workers, as memory allowed",
     ):
         assert text in shown, text
     # One worker has all the room there is, and runs the same training.
@@ -161,7 +147,7 @@ def test_a_gang_goes_on_from_its_checkpoint_and_gives_the_same_weights(
 
 def test_one_sample_too_many_is_the_end(warm: Command, spec: Write) -> None:
     file = spec(SPEC.replace("    checkpoint: {every_steps: 4}\n", ""))
-    (warm.folder / "tight.py").write_text(TIGHT.replace("FROM", "10").replace("ROOM", "0"))
+    (warm.folder / "tight.py").write_text(tight(10, 0))
     task, shown = trained(warm, file, "--set", "tasks.model.global_batch_size=4")
     assert [each["status"] for each in task["history"]] == ["failed", "failed"]
     assert task["error"]["message"] == "cpu ran out of memory with 1 sample at once"
@@ -181,11 +167,11 @@ def test_whatever_the_strategy(
     warm: Command, spec: Write, parallelism: str, rows: list[int | None]
 ) -> None:
     """In a pipeline it is the micro-batches that are halved."""
-    sequence = TIGHT + (
+    sequence = tight(48, 8) + (
         "\n\ndef stages(input_shape):\n"
         "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 64), make([64]))\n"
     )
-    (warm.folder / "tight.py").write_text(sequence.replace("FROM", "48").replace("ROOM", "8"))
+    (warm.folder / "tight.py").write_text(sequence)
     file = spec(SPEC.replace("tight:make", "tight:stages") + f"    parallelism: {parallelism}\n")
     task, _ = trained(warm, file)
     assert task["status"] == "finished"

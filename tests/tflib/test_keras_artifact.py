@@ -48,10 +48,11 @@ def test_figures_are_of_the_model_as_read_back(kit: ModuleType, saved: Any) -> N
 def test_the_names_are_those_of_pytorchs_models(
     kit: ModuleType, saved: Any, tmp_path: Path
 ) -> None:
+    from runner.data.models import ModelSpec
     from runner.torchlib import artifact
     from runner.torchlib.data import load
     from runner.torchlib.measure import measure_artifact
-    from runner.torchlib.models import ModelSpec, build
+    from runner.torchlib.models import build
 
     data = load(name="digits")
     spec = ModelSpec(name="mlp", args={"hidden": [16]})

@@ -120,7 +120,7 @@ def test_half_precision_computes_in_bf16_and_keeps_weights_and_logits_in_full(
         ("convnet", {"channels": [4] * 8, "pool_every": 1}, "8 poolings leave nothing"),
         ("mlp", {"hiden": [4]}, "has no argument 'hiden'"),
         ("mlp", {"num_classes": 4}, "num_classes is given by the data"),
-        ("resnet", {}, "no Keras model 'resnet'"),
+        ("resnet", {}, "there is no model 'resnet'"),
     ],
 )
 def test_a_model_that_does_not_fit_is_refused(

@@ -11,11 +11,11 @@ from safetensors.torch import load_file
 from torch import nn
 from training import make_model, train
 
+from runner.data.models import ModelSpec
 from runner.errors import TaskError
 from runner.torchlib import data
 from runner.torchlib.artifact import load, save, size_bytes
 from runner.torchlib.data import Dataset
-from runner.torchlib.models import ModelSpec
 
 ARGS = {
     "mlp": {"hidden": [8]},

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from training import make_model, series, train, weights
 
+from runner.data.models import ModelSpec
 from runner.errors import TaskError
 from runner.torchlib import distillation
 from runner.torchlib.artifact import LoadedModel
 from runner.torchlib.augmentation import Augmentation
 from runner.torchlib.data import Dataset, origin_of
 from runner.torchlib.distillation import Distillation, make_objective, teacher_logits
-from runner.torchlib.models import ModelSpec
 from runner.torchlib.objectives import CrossEntropy
 
 Float64 = NDArray[np.float64]

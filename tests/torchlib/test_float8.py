@@ -13,12 +13,12 @@ from torch import nn
 from training import make_model, series, train
 
 from runner.data import extras
+from runner.data.models import ModelSpec
 from runner.errors import TaskError
 from runner.torchlib.artifact import load, save
 from runner.torchlib.data import Dataset
 from runner.torchlib.float8 import convert, has_float8
 from runner.torchlib.measure import evaluate
-from runner.torchlib.models import ModelSpec
 from runner.torchlib.peaks import peak_of
 from runner.torchlib.precision import resolve
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from training import make_model, train
 
+from runner.data.models import ModelSpec
 from runner.errors import TaskError
 from runner.torchlib import measure
 from runner.torchlib.artifact import LoadedModel, save, size_bytes
@@ -25,7 +26,6 @@ from runner.torchlib.measure import (
     measure_artifact,
     peak_memory_mb,
 )
-from runner.torchlib.models import ModelSpec
 
 
 def in_numpy(model: nn.Module, data: Dataset) -> tuple[float, float]:

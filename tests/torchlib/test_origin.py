@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from training import make_model
 
+from runner.data.models import ModelSpec
 from runner.errors import TaskError
 from runner.torchlib import data
 from runner.torchlib.artifact import LoadedModel, check_data, load, save
 from runner.torchlib.data import Dataset, origin_of
 from runner.torchlib.distillation import make_objective
-from runner.torchlib.models import ModelSpec
 
 RANDOM = np.random.RandomState(0)
 X = RANDOM.rand(60, 3).astype(np.float32)

@@ -8,11 +8,11 @@ import pytest
 import torch
 from training import make_model, series, train
 
+from runner.data.models import ModelSpec
 from runner.torchlib.artifact import load, save
 from runner.torchlib.data import Dataset
 from runner.torchlib.engine import Single
 from runner.torchlib.measure import evaluate
-from runner.torchlib.models import ModelSpec
 from runner.torchlib.precision import Precision, PrecisionName
 
 CONVNET = {"channels": [8], "hidden": 0, "pool_every": 1}

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any
 
 import torch
 from torch import nn
 
-from runner.builtin import MODEL_ARGUMENTS, Form, unfit
-from runner.data.arguments import check
-from runner.data.factories import call, resolve
+from runner.data.models import ModelSpec, maker
 from runner.errors import TaskError
 from runner.torchlib.data import Dataset
 from runner.torchlib.objectives import check_logits
@@ -26,18 +20,6 @@ MODELS = {
     "vit": "runner.torchlib.models.vit",
     "gpt": "runner.torchlib.models.gpt",
 }
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ModelSpec:
-    """Which model: a name of ``MODELS`` or a factory ``pkg.mod:fn``, and its arguments."""
-
-    name: str | None = None
-    factory: str | None = None
-    args: Mapping[str, Any] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        return f"model {self.name or self.factory}"
 
 
 def build(
@@ -56,45 +38,20 @@ def build(
     its parameters have these names, ``input_shape`` and ``num_classes``. Raises TaskError if there
     is no such model, it does not take these arguments, or a factory returns no nn.Module.
     """
-    spec = ModelSpec(name=name, factory=factory, args=dict(args or {}))
-    if (name is None) == (factory is None):
-        raise TaskError("a model needs a name or a factory, and not both")
-    if name is not None and name not in MODELS:
-        near = difflib.get_close_matches(name, MODELS, n=1)
-        raise TaskError(
-            f"there is no model '{name}'; there are: {', '.join(MODELS)}",
-            hint=f"did you mean '{near[0]}'?" if near else "or name a factory, pkg.mod:fn",
-        )
-    offered = {"input_shape": tuple(input_shape), "num_classes": num_classes}
-    if name is not None:
-        make, from_data = import_module(MODELS[name]).make, offered
-    else:
-        make = resolve(str(factory))
-        taken = inspect.signature(make).parameters
-        from_data = {key: value for key, value in offered.items() if key in taken}
-    for key in from_data:
-        if key in spec.args:
-            raise TaskError(f"{spec}: {key} is given by the data", hint=f"take {key} out of args")
-    given = spec.args if name is None else check(str(spec), MODEL_ARGUMENTS[name], spec.args)
+    make = maker(
+        ModelSpec(name=name, factory=factory, args=dict(args or {})),
+        MODELS,
+        input_shape=input_shape,
+        num_classes=num_classes,
+    )
     # The generator is put back afterwards, so that building a model does not shift the randomness
     # of whoever called.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        model = call(str(spec), make, {**given, **from_data})
+        model = make()
     if not isinstance(model, nn.Module):
         raise TaskError(f"{factory} returned a {type(model).__name__}, not a torch.nn.Module")
     return model
-
-
-def check_form(spec: ModelSpec, data: Dataset) -> None:
-    """Raises TaskError if a built-in model can't take samples of this form."""
-    if spec.name is None:
-        return
-    is_image = len(data.input_shape) == 3
-    form: Form = "text" if data.task == "language" else "images" if is_image else "a table"
-    wrong = unfit(spec.name, (form,))
-    if wrong is not None:
-        raise TaskError(wrong[0], hint=f"take {wrong[1]}")
 
 
 def try_out(model: nn.Module, data: Dataset) -> None:

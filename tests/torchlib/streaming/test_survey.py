@@ -15,13 +15,13 @@ import torch
 from PIL import Image
 from pyarrow import parquet
 
+from runner.data.models import ModelSpec
 from runner.errors import TaskError
 from runner.model import Columns, Read
 from runner.torchlib import data
 from runner.torchlib.artifact import load, save
 from runner.torchlib.data import Dataset
 from runner.torchlib.measure import measure_artifact
-from runner.torchlib.models import ModelSpec
 from runner.torchlib.streaming import survey as surveying
 from tests.torchlib.streaming.samples import (
     here,

@@ -1,0 +1,175 @@
+"""``model.json``: what a model in a folder is, takes and gives, and what it was trained on.
+
+The weights lie beside it in a file of the framework's own.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from runner.data.dataset import Preparation, Work
+from runner.data.models import ModelSpec
+from runner.data.origin import Origin, check_unseen
+from runner.errors import TaskError
+
+SCHEMA = 1
+DESCRIPTION = "model.json"
+
+Framework = Literal["torch", "keras"]
+_OTHERS = {
+    "torch": (
+        "describes a Keras model, and a model of PyTorch is expected",
+        "a Keras model is measured by the task of kind keras that trains it",
+    ),
+    "keras": (
+        "describes a model of PyTorch, and a Keras model is expected",
+        "name the model of a task of kind keras",
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Described:
+    """What ``model.json`` says.
+
+    ``input_shape`` and ``input_dtype`` are of a sample as the model takes it, ``preprocessing`` is
+    what the data it was trained on went through (see Dataset), ``trained_on`` tells which data that
+    was.
+    """
+
+    spec: ModelSpec
+    task: Work
+    input_shape: tuple[int, ...]
+    input_dtype: str
+    classes: tuple[str, ...]
+    preprocessing: Mapping[str, Any]
+    trained_on: Origin
+
+    def values(self) -> dict[str, Any]:
+        """All of it by name, for what is made of it and of a model."""
+        return {field.name: getattr(self, field.name) for field in fields(Described)}
+
+    @property
+    def preparation(self) -> Preparation:
+        """How data is made ready for this model."""
+        return Preparation(
+            task=self.task,
+            classes=self.classes,
+            preprocessing=self.preprocessing,
+            origin=self.trained_on,
+        )
+
+    def check(
+        self, *, task: Work, input_shape: tuple[int, ...], classes: tuple[str, ...], origin: Origin
+    ) -> None:
+        """Raises TaskError unless such data is what the model was made for.
+
+        It must have the inputs and the classes the model was made for; where it is the data that
+        the model was trained on, the same samples must be for training.
+        """
+        for what, ours, theirs in (
+            ("task", self.task, task),
+            ("input shape", self.input_shape, input_shape),
+            ("classes", self.classes, classes),
+        ):
+            if ours != theirs:
+                is_length = what == "input shape" and self.task == "language"
+                raise TaskError(
+                    f"the {self.spec} was made for data with {what} {_short(ours)}, "
+                    f"this data has {what} {_short(theirs)}",
+                    hint=f"write block_size: {self.input_shape[0]} in the new model's args"
+                    if is_length
+                    else "name data like that which the model was trained on",
+                )
+        check_unseen(str(self.spec), self.trained_on, origin)
+
+
+def write(
+    folder: Path, described: Described, *, framework: Framework, put: Callable[[Path], None]
+) -> None:
+    """Makes a model's folder, which appears whole or not at all; one of this name is replaced.
+
+    ``put`` writes the weights into the folder that it is given.
+    """
+    spec, origin = described.spec, asdict(described.trained_on)
+    description = {
+        "schema": SCHEMA,
+        **({} if framework == "torch" else {"framework": framework}),
+        "model": {"name": spec.name, "factory": spec.factory, "args": dict(spec.args)},
+        "task": described.task,
+        "input": {"shape": list(described.input_shape), "dtype": described.input_dtype},
+        "classes": list(described.classes),
+        "preprocessing": dict(described.preprocessing),
+        "trained_on": {key: value for key, value in origin.items() if value is not None},
+    }
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        (unfinished / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+        put(unfinished)
+        if folder.exists():
+            shutil.rmtree(folder)
+        unfinished.replace(folder)
+    except BaseException:
+        shutil.rmtree(unfinished)
+        raise
+
+
+def read(folder: Path, *, framework: Framework) -> Described:
+    """What ``write`` said of the model in ``folder``.
+
+    Raises TaskError, naming the file, if it is missing, broken, of another schema, or describes a
+    model of another framework.
+    """
+    path = folder / DESCRIPTION
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise TaskError(
+            f"there is no {path}", hint="name the folder of a finished model"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise TaskError(f"{path} can't be read: {error}", hint="train the model again") from error
+    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
+        schema = found.get("schema") if isinstance(found, dict) else None
+        raise TaskError(
+            f"{path} has schema {schema}, this version reads schema {SCHEMA}",
+            hint="use the version of runner that wrote it",
+        )
+    if found.get("framework", "torch") != framework:
+        wrong, hint = _OTHERS[framework]
+        raise TaskError(f"{path} {wrong}", hint=hint)
+    try:
+        return Described(
+            spec=ModelSpec(**found["model"]),
+            task=found["task"],
+            input_shape=tuple(found["input"]["shape"]),
+            input_dtype=found["input"]["dtype"],
+            classes=tuple(found["classes"]),
+            preprocessing=found["preprocessing"],
+            trained_on=Origin(**found["trained_on"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise TaskError(
+            f"{path} does not describe a model: {error}",
+            hint="it was changed by hand or by another program; train the model again",
+        ) from error
+
+
+def weights_in(folder: Path, name: str) -> Path:
+    """The file of the weights. Raises TaskError if it is not there."""
+    weights = folder / name
+    if not weights.is_file():
+        raise TaskError(f"there is no {weights}", hint="name the folder of a finished model")
+    return weights
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
