@@ -9,11 +9,12 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from runner.data.dataset import Preparation, Work
+from runner.data.classes import Array
+from runner.data.dataset import Preparation, Rescaling, Work
 from runner.data.models import ModelSpec
 from runner.data.origin import Origin, check_unseen
 from runner.errors import TaskError
@@ -25,7 +26,7 @@ Framework = Literal["torch", "keras"]
 _OTHERS = {
     "torch": (
         "describes a Keras model, and a model of PyTorch is expected",
-        "a Keras model is measured by the task of kind keras that trains it",
+        "what takes Keras models is kind evaluate, and distill with framework: keras",
     ),
     "keras": (
         "describes a model of PyTorch, and a Keras model is expected",
@@ -34,13 +35,44 @@ _OTHERS = {
 }
 
 
+Format = Literal[
+    "torch-quantized", "torch-export", "aotinductor", "onnx", "openvino", "executorch", "litert",
+    "saved-model",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Form:
+    """What a model was made into: a file beside ``model.json`` that a runtime of its own takes.
+
+    ``file`` may be a folder; ``parts`` are further files that belong to it. ``scheme`` says in
+    which numbers it computes, ``float`` or a scheme of quantization. Without a ``batch_size`` it
+    takes batches of any. Samples go in as the model's own (see Described), or, with ``takes_raw``,
+    before the preprocessing, which is inside. ``parameters`` are those of the model it was made
+    from.
+    """
+
+    format: Format
+    file: str
+    scheme: str = "float"
+    parts: tuple[str, ...] = ()
+    batch_size: int | None = None
+    takes_raw: bool = False
+    parameters: int | None = None
+
+    def __str__(self) -> str:
+        return self.format if self.scheme == "float" else f"{self.format} {self.scheme}"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Described:
     """What ``model.json`` says.
 
     ``input_shape`` and ``input_dtype`` are of a sample as the model takes it, ``preprocessing`` is
     what the data it was trained on went through (see Dataset), ``trained_on`` tells which data that
-    was.
+    was. ``form`` is what it was made into, None while it is the framework's own. ``pruned`` holds
+    the widths of layers that are narrower than ``spec`` makes them, by the layer's name and that of
+    its own argument: ``{"body.0": {"out_channels": 16}}``.
     """
 
     spec: ModelSpec
@@ -50,10 +82,18 @@ class Described:
     classes: tuple[str, ...]
     preprocessing: Mapping[str, Any]
     trained_on: Origin
+    form: Form | None = None
+    pruned: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def values(self) -> dict[str, Any]:
         """All of it by name, for what is made of it and of a model."""
         return {field.name: getattr(self, field.name) for field in fields(Described)}
+
+    def raw(self, inputs: Array) -> Array:
+        """Standardised inputs (rows, *input_shape of the data) as they were before that."""
+        count = len(self.preprocessing.get("mean", ()))
+        plain = {**self.preprocessing, "mean": [0.0] * count, "std": [1.0] * count}
+        return Rescaling.between(self.preprocessing, plain, inputs.shape[1:])(inputs)
 
     @property
     def preparation(self) -> Preparation:
@@ -108,6 +148,10 @@ def write(
         "preprocessing": dict(described.preprocessing),
         "trained_on": {key: value for key, value in origin.items() if value is not None},
     }
+    if described.form is not None:
+        description["form"] = asdict(described.form)
+    if described.pruned:
+        description["pruned"] = {name: dict(widths) for name, widths in described.pruned.items()}
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -122,10 +166,28 @@ def write(
 
 
 def read(folder: Path, *, framework: Framework) -> Described:
-    """What ``write`` said of the model in ``folder``.
+    """What ``write`` said of the model in ``folder``, which is to be of a framework's own form.
 
     Raises TaskError, naming the file, if it is missing, broken, of another schema, or describes a
-    model of another framework.
+    model of another framework or form.
+    """
+    found, described = read_any(folder)
+    if found != framework:
+        wrong, hint = _OTHERS[framework]
+        raise TaskError(f"{folder / DESCRIPTION} {wrong}", hint=hint)
+    if described.form is not None:
+        raise TaskError(
+            f"{folder / DESCRIPTION} describes a model that was made into {described.form}, "
+            "and one that can still be changed is expected",
+            hint="name the model that it was made from",
+        )
+    return described
+
+
+def read_any(folder: Path) -> tuple[Framework, Described]:
+    """What ``write`` said of the model in ``folder``, whatever its form, and where it comes from.
+
+    Raises TaskError, naming the file, if it is missing, broken or of another schema.
     """
     path = folder / DESCRIPTION
     try:
@@ -142,11 +204,9 @@ def read(folder: Path, *, framework: Framework) -> Described:
             f"{path} has schema {schema}, this version reads schema {SCHEMA}",
             hint="use the version of runner that wrote it",
         )
-    if found.get("framework", "torch") != framework:
-        wrong, hint = _OTHERS[framework]
-        raise TaskError(f"{path} {wrong}", hint=hint)
     try:
-        return Described(
+        form = found.get("form")
+        return found.get("framework", "torch"), Described(
             spec=ModelSpec(**found["model"]),
             task=found["task"],
             input_shape=tuple(found["input"]["shape"]),
@@ -154,6 +214,8 @@ def read(folder: Path, *, framework: Framework) -> Described:
             classes=tuple(found["classes"]),
             preprocessing=found["preprocessing"],
             trained_on=Origin(**found["trained_on"]),
+            form=None if form is None else Form(**{**form, "parts": tuple(form["parts"])}),
+            pruned=_widths(found.get("pruned", {})),
         )
     except (KeyError, TypeError) as error:
         raise TaskError(
@@ -162,12 +224,42 @@ def read(folder: Path, *, framework: Framework) -> Described:
         ) from error
 
 
+def _widths(found: Any) -> dict[str, dict[str, int]]:
+    is_right = isinstance(found, dict) and all(
+        isinstance(widths, dict) and all(type(width) is int for width in widths.values())
+        for widths in found.values()
+    )
+    if not is_right:
+        raise TypeError("'pruned' does not hold widths by the names of layers")
+    return dict(found)
+
+
 def weights_in(folder: Path, name: str) -> Path:
     """The file of the weights. Raises TaskError if it is not there."""
     weights = folder / name
     if not weights.is_file():
         raise TaskError(f"there is no {weights}", hint="name the folder of a finished model")
     return weights
+
+
+WEIGHTS = {"torch": "model.safetensors", "keras": "model.keras"}
+
+
+def size_bytes(folder: Path) -> int:
+    """What a model takes on disk: its description and its weights or, if it has one, its form.
+
+    Other forms of it that lie beside are not counted. Raises TaskError as ``read_any`` does.
+    """
+    framework, described = read_any(folder)
+    form = described.form
+    names = (WEIGHTS[framework],) if form is None else (form.file, *form.parts)
+    return sum(_bytes_of(folder / name) for name in (DESCRIPTION, *names))
+
+
+def _bytes_of(path: Path) -> int:
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return path.stat().st_size
 
 
 def _short(value: object) -> str:

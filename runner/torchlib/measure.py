@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import resource
-import statistics
-import sys
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from runner.data import timing
+from runner.data.described import size_bytes
+from runner.data.timing import LATENCY_CALLS, THROUGHPUT_BATCH, THROUGHPUT_CALLS, Speed, timed
 from runner.model import Metric
-from runner.torchlib.artifact import check_data, load, size_bytes
+from runner.torchlib.artifact import check_data, load
 from runner.torchlib.data import Dataset
 from runner.torchlib.device import use_only
 from runner.torchlib.layout import arrange, place
@@ -23,13 +23,6 @@ from runner.torchlib.precision import Precision, in_full
 
 # Of a language model, every position has a logit for each byte: fewer sequences at once.
 _EVALUATION_BATCH, _TARGETS_AT_ONCE = 256, 4096
-_THROUGHPUT_BATCH = 64
-_WARM_UP_CALLS = 10
-_LATENCY_CALLS = 200
-_THROUGHPUT_CALLS = 30
-# Calls are counted before they are timed; only a model too slow for the full count gets fewer.
-_BUDGET_S = 3.0
-_MIN_CALLS = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,15 +31,6 @@ class Score:
 
     loss: float
     accuracy: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Speed:
-    """Milliseconds a call at batch 1 (median and 95th percentile); samples a second in batches."""
-
-    latency_p50_ms: float
-    latency_p95_ms: float
-    samples_per_s: float
 
 
 def evaluate(model: nn.Module, data: Dataset, *, device: str) -> Score:
@@ -96,6 +80,11 @@ def evaluation_batch(data: Dataset) -> int:
     return min(_EVALUATION_BATCH, _most_at_once(data))
 
 
+def throughput_batch(data: Dataset) -> int:
+    """How many samples a call has whose throughput is measured."""
+    return min(THROUGHPUT_BATCH, _most_at_once(data))
+
+
 def _most_at_once(data: Dataset) -> int:
     # Of a text every byte is a target with logits of its own, and memory has to hold them all.
     return max(1, _TARGETS_AT_ONCE // data.test_targets[0].numel())
@@ -116,14 +105,9 @@ def benchmark(
     repeats = -(-batch_size // len(inputs))
     batch = inputs.repeat(repeats, *([1] * (inputs.ndim - 1)))[:batch_size].to(device)
     with torch.inference_mode(), use_only(threads):
-        alone = _call_seconds(model, arrange(batch[:1], layout), _LATENCY_CALLS)
-        together = _call_seconds(model, arrange(batch, layout), _THROUGHPUT_CALLS)
-    cuts = statistics.quantiles(alone, n=20, method="inclusive")
-    return Speed(
-        latency_p50_ms=1e3 * statistics.median(alone),
-        latency_p95_ms=1e3 * cuts[-1],
-        samples_per_s=batch_size / statistics.median(together),
-    )
+        alone = timed(_call(model, arrange(batch[:1], layout)), LATENCY_CALLS)
+        together = timed(_call(model, arrange(batch, layout)), THROUGHPUT_CALLS)
+    return Speed.of(alone, together, batch_size=batch_size)
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -133,11 +117,11 @@ def count_parameters(model: nn.Module) -> int:
 
 def peak_memory_mb(device: str) -> float:
     """The most memory held so far, in 1e6 bytes: by tensors on a GPU, else by the whole process."""
-    if torch.device(device).type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e6
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # Linux counts in KiB, macOS in bytes.
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+    kind = torch.device(device).type
+    if kind != "cpu":
+        most: int = torch.get_device_module(kind).max_memory_allocated(device)
+        return most / 1e6
+    return timing.peak_memory_mb()
 
 
 def measure_artifact(folder: Path, data: Dataset, *, threads: int, device: str) -> list[Metric]:
@@ -158,7 +142,7 @@ def measure_artifact(folder: Path, data: Dataset, *, threads: int, device: str) 
         data.test_inputs,
         threads=threads,
         device=device,
-        batch_size=min(_THROUGHPUT_BATCH, _most_at_once(data)),
+        batch_size=throughput_batch(data),
     )
     values = {
         "data/train_samples": loaded.trained_on.train_samples,
@@ -167,26 +151,16 @@ def measure_artifact(folder: Path, data: Dataset, *, threads: int, device: str) 
         "test/accuracy": score.accuracy,
         "size/model_mb": size_bytes(folder) / 1e6,
         "size/parameters": count_parameters(model),
-        "latency/p50_ms": speed.latency_p50_ms,
-        "latency/p95_ms": speed.latency_p95_ms,
-        "throughput/samples_per_s": speed.samples_per_s,
+        **speed.metrics(),
         "memory/peak_mb": peak_memory_mb(device),
     }
     return [Metric(name=name, value=value) for name, value in values.items()]
 
 
-def _call_seconds(model: nn.Module, inputs: Tensor, calls: int) -> list[float]:
-    warm_up = [_seconds(model, inputs) for _ in range(2)]
-    # Two slow calls are enough of a warm-up for a model that takes seconds.
-    if warm_up[-1] * calls <= _BUDGET_S:
-        warm_up += [_seconds(model, inputs) for _ in range(_WARM_UP_CALLS - 2)]
-    affordable = int(_BUDGET_S / max(1e-9, min(warm_up)))
-    return [_seconds(model, inputs) for _ in range(min(calls, max(_MIN_CALLS, affordable)))]
+def _call(model: nn.Module, inputs: Tensor) -> Callable[[], None]:
+    def call() -> None:
+        model(inputs)
+        if inputs.device.type != "cpu":
+            torch.accelerator.synchronize()
 
-
-def _seconds(model: nn.Module, inputs: Tensor) -> float:
-    started = time.perf_counter()
-    model(inputs)
-    if inputs.device.type != "cpu":
-        torch.accelerator.synchronize()
-    return time.perf_counter() - started
+    return call

@@ -11,10 +11,11 @@ from safetensors.torch import load_file
 from torch import nn
 from training import make_model, train
 
+from runner.data.described import size_bytes
 from runner.data.models import ModelSpec
 from runner.errors import TaskError
 from runner.torchlib import data
-from runner.torchlib.artifact import load, save, size_bytes
+from runner.torchlib.artifact import load, save
 from runner.torchlib.data import Dataset
 
 ARGS = {

@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, nn
 from training import make_model, train
 
+from runner.data import timing
+from runner.data.described import size_bytes
 from runner.data.models import ModelSpec
 from runner.errors import TaskError
 from runner.torchlib import measure
-from runner.torchlib.artifact import LoadedModel, save, size_bytes
+from runner.torchlib.artifact import LoadedModel, save
 from runner.torchlib.data import Dataset
 from runner.torchlib.measure import (
     benchmark,
@@ -104,7 +106,7 @@ def test_speed_of_a_known_time() -> None:
 
 
 def test_a_slow_model_is_called_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measure, "_BUDGET_S", 0.1)
+    monkeypatch.setattr(timing, "_BUDGET_S", 0.1)
     model = Sleeper(0.02)
     benchmark(model, torch.zeros(64, 2), threads=1, device="cpu", batch_size=64)
     assert model.batches == [1] * 12 + [64] * 12
