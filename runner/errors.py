@@ -9,7 +9,8 @@
     ├── RecordsError        5   a run's records can't be read or written
     │   └── StorageError        a storage at a URI does not do what it is asked for
     ├── TaskError           1   a task can't go on: its data, model or artifact is not as asked
-    │   └── OutOfMemory         a device had no room for so many samples at once
+    │   ├── OutOfMemory         a device had no room for so many samples at once
+    │   └── GateMissed          what was made is not as good, small or fast as was asked for
     └── Unmeasured              a figure can't be had here; its task goes on, and says why
 
 Errors are data. The library raises them, the command line prints them; an exception that is not
@@ -138,6 +139,10 @@ class OutOfMemory(TaskError):
     def __init__(self, message: str, *, rows: int, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.rows = rows
+
+
+class GateMissed(TaskError):
+    """A task whose figures are not what its gates ask for."""
 
 
 class Unmeasured(RunnerError):

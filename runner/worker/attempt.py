@@ -13,6 +13,7 @@ from typing import Any
 
 from runner.errors import RunnerError
 from runner.kinds import KINDS, Kind, find
+from runner.kinds.gates import through
 from runner.model import Artifact, Context, Fact, Metric, Order, Progress, Record, Stream
 from runner.storage import Remote, at
 from runner.worker.digest import describe
@@ -54,7 +55,8 @@ def attempt(
     stalled = Stalled(order.timeout_s)
     try:
         kind = find(order.kind)
-        for item in kind.run(_context(order, kind, stream)):
+        context = _context(order, kind, stream)
+        for item in through(kind.run(context), getattr(context.params, "gates", None)):
             stalled.progressed()
             if isinstance(item, Metric):
                 points.append([item.name, item.step, item.value])
@@ -139,7 +141,7 @@ def _environment(order: Order) -> dict[str, Any]:
 
 def _framework(order: Order) -> str:
     """Of a kind that there is none of, as the attempt is about to say, none."""
-    return find(order.kind).framework if order.kind in KINDS else ""
+    return find(order.kind).framework_of(order.params) if order.kind in KINDS else ""
 
 
 def _cpu_name() -> str:

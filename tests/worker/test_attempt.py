@@ -97,8 +97,10 @@ def test_a_bench_tells_facts_of_its_device_and_how_fast_it_is(tmp_path: Path) ->
 
 
 def test_no_kind_goes_untested() -> None:
-    # keras loads another framework, and is tried in tests/kinds/test_keras_kind.py.
-    assert set(KINDS) == {"train", "distill", "evaluate", "bench", "keras"}
+    here = {"train", "distill", "evaluate", "bench"}
+    others = Path(__file__).parent.parent / "kinds"
+    elsewhere = {kind for kind in KINDS if any(others.glob(f"test_{kind}*.py"))}
+    assert set(KINDS) == here | elsewhere
 
 
 def test_metrics_travel_together_until_time_is_up_or_something_else_comes(
@@ -312,3 +314,14 @@ def test_parameters_that_the_kind_refuses_fail_the_task(tmp_path: Path) -> None:
     ]
     assert last.data["status"] == "failed"
     assert "max_stepz" in last.data["error"]["message"]
+
+
+def test_a_missed_gate_ends_the_attempt_after_all_was_kept(tmp_path: Path) -> None:
+    params = {"model": MLP, "data": DIGITS, "max_steps": 1, "gates": {"accuracy": 0.999}}
+    records = list(attempt(order(tmp_path / "1", "train", params)))
+    ended = records[-1].data
+    assert ended["status"] == "failed" and ended["error"]["type"] == "GateMissed"
+    assert ended["error"]["message"].startswith("gate accuracy: 0.")
+    assert ended["error"]["frames"] == []
+    assert "test/accuracy" in summary(records)
+    assert Path(model_of(records)).is_dir()
