@@ -20,11 +20,12 @@ from typing import Any
 ROUNDS, EPOCHS, WARM_UP, BATCH = 5, 20, 2, 64
 
 
-def by_fit(data: Any, model: Any) -> Callable[[int], None]:
+def by_fit(data: Any, make: Callable[[], Any]) -> Callable[[int], None]:
     import keras
 
-    from runner.tflib.feeding import for_keras
+    from runner.data.channels import for_keras
 
+    model = make()
     model.compile(
         optimizer=keras.optimizers.Adam(1e-3),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -33,12 +34,13 @@ def by_fit(data: Any, model: Any) -> Callable[[int], None]:
     return lambda epochs: model.fit(inputs, targets, batch_size=BATCH, epochs=epochs, verbose=0)
 
 
-def by_runner(data: Any, model: Any) -> Callable[[int], None]:
+def by_runner(data: Any, make: Callable[[], Any]) -> Callable[[int], None]:
     import tensorflow as tf
 
     from runner.schedules import Shape
-    from runner.tflib.feeding import Portions
+    from runner.tflib.objectives import CrossEntropy
     from runner.tflib.optimizers import make_optimizer
+    from runner.tflib.portions import Portions
     from runner.tflib.steps import Steps
 
     per_epoch = -(-len(data.train_inputs) // BATCH)
@@ -46,10 +48,17 @@ def by_runner(data: Any, model: Any) -> Callable[[int], None]:
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
     shape = Shape(name="constant", warmup_steps=0, total_steps=total)
     with strategy.scope():
+        model = make()
         optimizer = make_optimizer(
             model.trainable_variables, name="adam", learning_rate=1e-3, schedule=shape
         )
-    steps = Steps(strategy, model, optimizer, Portions(samples=BATCH, passes=1, replicas=1))
+    steps = Steps(
+        strategy,
+        model,
+        optimizer,
+        Portions(samples=BATCH, passes=1, replicas=1),
+        objective=CrossEntropy(),
+    )
     steps.feed(data, seed=0, first_step=0, total_steps=total)
 
     def train(epochs: int) -> None:
@@ -72,7 +81,7 @@ def one(way: str) -> None:
     from runner.tflib.models import build
 
     data = load(name="digits")
-    train = WAYS[way](data, build(ModelSpec(name="mlp"), data))
+    train = WAYS[way](data, lambda: build(ModelSpec(name="mlp"), data))
     train(WARM_UP)
     wall, cpu = time.perf_counter(), time.process_time()
     train(EPOCHS)

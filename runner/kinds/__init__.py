@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from runner.model import Artifact, Context, Fact, Metric, Progress, Resources
+from runner.model import Artifact, Context, Fact, Metric, Params, Progress, Resources
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -18,6 +18,10 @@ KINDS = {
     "train": "runner.kinds.train",
     "distill": "runner.kinds.distill",
     "evaluate": "runner.kinds.evaluate",
+    "prune": "runner.kinds.prune",
+    "quantize": "runner.kinds.quantize",
+    "fuse": "runner.kinds.fuse",
+    "export": "runner.kinds.export",
     "bench": "runner.kinds.bench",
     "keras": "runner.kinds.keras",
 }
@@ -26,16 +30,22 @@ KINDS = {
 # Tells a process that waits for a task which framework to have at hand, torch unless set.
 PRELOAD = "RUNNER_PRELOAD"
 
+Framework: TypeAlias = Literal["torch", "tensorflow", "jax"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """A sort of task. ``outputs`` are the artifacts other tasks may refer to.
+    """A sort of task. ``outputs`` are the artifacts other tasks may refer to; ``made`` tells which
+    of them a task with these parameters makes, where that is not all.
 
     ``run`` is a generator; it alone may import a framework. ``starter`` is a commented spec that
     runs as it stands, printed by ``runner init``. ``devices`` are the families it can run on;
     ``is_gang`` says that several workers can share one task of it. ``framework`` is what its
-    process loads: none loads two. ``resources`` is what a task with these parameters asks of the
-    nodes, given what its spec asks; it raises ValueError where the two don't go together.
+    process loads, or tells that from a task's parameters: none loads two. ``resources`` is what a
+    task with these parameters asks of the nodes, given what its spec asks; it raises ValueError
+    where the two don't go together. ``check_makers`` does so where artifacts that a task refers to
+    come from tasks whose processes load what it can't take: it gets the task as its spec has it,
+    and these frameworks by the parameter that refers to them.
     """
 
     name: str
@@ -46,13 +56,23 @@ class Kind:
     devices: tuple[str, ...]
     run: Callable[[Context], Iterator[Yield]]
     is_gang: bool = False
-    framework: Literal["torch", "tensorflow"] = "torch"
+    framework: Framework | Callable[[Params], Framework] = "torch"
     resources: Callable[[Any, Resources], Resources] | None = None
+    check_makers: Callable[[Any, Mapping[str, Framework]], None] | None = None
+    made: Callable[[Params], tuple[str, ...]] | None = None
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """Variables that its processes are started with."""
-        return {} if self.framework == "torch" else {PRELOAD: self.framework}
+    def outputs_of(self, params: Params) -> tuple[str, ...]:
+        """The artifacts of a task with these parameters that others may refer to."""
+        return self.outputs if self.made is None else self.made(params)
+
+    def framework_of(self, params: Params) -> Framework:
+        """What the process of a task with these parameters loads."""
+        return self.framework(params) if callable(self.framework) else self.framework
+
+    def environment(self, params: Params) -> dict[str, str]:
+        """Variables that the processes of a task with these parameters are started with."""
+        framework = self.framework_of(params)
+        return {} if framework == "torch" else {PRELOAD: framework}
 
 
 def find(name: str) -> Kind:

@@ -11,13 +11,11 @@ from typing import Any
 
 import keras
 
+from runner.data.channels import input_shape
 from runner.data.dataset import Dataset, origin_of
-from runner.data.described import DESCRIPTION, Described, read, weights_in, write
+from runner.data.described import WEIGHTS, Described, read, weights_in, write
 from runner.data.models import ModelSpec
 from runner.errors import TaskError
-from runner.tflib.feeding import input_shape
-
-WEIGHTS = "model.keras"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -32,7 +30,17 @@ def save(folder: Path, model: Any, *, spec: ModelSpec, dataset: Dataset) -> None
 
     A folder of this name is replaced. ``dataset`` is what it was trained on.
     """
-    described = Described(
+    write(
+        folder,
+        describe(spec, dataset),
+        framework="keras",
+        put=lambda unfinished: model.save(unfinished / WEIGHTS["keras"]),
+    )
+
+
+def describe(spec: ModelSpec, dataset: Dataset) -> Described:
+    """What ``model.json`` says of a Keras model that was trained on ``dataset``."""
+    return Described(
         spec=spec,
         task=dataset.task,
         input_shape=input_shape(dataset),
@@ -40,12 +48,6 @@ def save(folder: Path, model: Any, *, spec: ModelSpec, dataset: Dataset) -> None
         classes=dataset.classes,
         preprocessing=dataset.preprocessing,
         trained_on=origin_of(dataset),
-    )
-    write(
-        folder,
-        described,
-        framework="keras",
-        put=lambda unfinished: model.save(unfinished / WEIGHTS),
     )
 
 
@@ -55,7 +57,7 @@ def load(folder: Path) -> LoadedModel:
     Raises TaskError, naming the file, if one is missing, broken, of another schema, or PyTorch's.
     """
     described = read(folder, framework="keras")
-    weights = weights_in(folder, WEIGHTS)
+    weights = weights_in(folder, WEIGHTS["keras"])
     try:
         # In safe mode, which runs no code out of the file.
         model = keras.saving.load_model(weights, compile=False, safe_mode=True)
@@ -70,8 +72,3 @@ def check_data(loaded: LoadedModel, data: Dataset) -> None:
     loaded.check(
         task=data.task, input_shape=input_shape(data), classes=data.classes, origin=origin_of(data)
     )
-
-
-def size_bytes(folder: Path) -> int:
-    """What the model takes on disk: its weights and its description, in bytes."""
-    return sum((folder / name).stat().st_size for name in (DESCRIPTION, WEIGHTS))

@@ -28,7 +28,7 @@ class Checkpoints:
     """The checkpoints of one training, written to ``folder`` every ``every_steps`` steps.
 
     The newest ``keep`` stay. ``earlier`` are the folders of attempts before this one, the newest
-    first.
+    first. Of several processes that train together one ``is_writer``, and all of them restore.
     """
 
     def __init__(
@@ -40,11 +40,13 @@ class Checkpoints:
         model: Any,
         optimizer: Any,
         earlier: Sequence[Place] = (),
+        is_writer: bool = True,
     ) -> None:
         self.folder = folder
         self.every_steps = every_steps
         self.keep = keep
         self.earlier = earlier
+        self.is_writer = is_writer
         self._variables = [*model.variables, *optimizer.variables]
 
     def steps_left(self, step: int) -> int:
@@ -53,7 +55,7 @@ class Checkpoints:
 
     def save_if_due(self, step: int, notes: Mapping[str, float]) -> None:
         """Writes a checkpoint if ``every_steps`` divides the step, and deletes what is not kept."""
-        if step % self.every_steps:
+        if step % self.every_steps or not self.is_writer:
             return
         content = io.BytesIO()
         values = {

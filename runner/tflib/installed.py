@@ -33,19 +33,23 @@ def need_tensorflow() -> str:
     return found
 
 
-def prepare(*, threads: int, replicas: int = 1, skip_metadata: bool = True) -> None:
+def prepare(
+    *, threads: int, replicas: int = 1, skip_metadata: bool = True, leave_chips: bool = False
+) -> None:
     """Loads TensorFlow for this process, with ``threads`` threads for each operation.
 
     With several ``replicas`` the CPU is divided into as many logical devices. ``skip_metadata``
     keeps libtpu, where it is installed, from asking Google's metadata server, which off Google's
-    machines it does for minutes. Raises TaskError if TensorFlow is not there, or has started with
-    other settings.
+    machines it does for minutes. ``leave_chips`` leaves this machine's TPU to who serves it.
+    Raises TaskError if TensorFlow is not there, or has started with other settings.
     """
     need_tensorflow()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     if skip_metadata:
         os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    if leave_chips:
+        os.environ.setdefault("TPU_LOAD_LIBRARY", "0")
     import tensorflow as tf
 
     tf.get_logger().setLevel("ERROR")

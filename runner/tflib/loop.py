@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,13 +13,32 @@ from runner.data.dataset import Dataset
 from runner.errors import TaskError
 from runner.model import Metric, Progress
 from runner.tflib.checkpoint import Checkpoints
-from runner.tflib.steps import Scores, Steps
 
 _MAX_POINTS = 200
 _MAX_EVALUATIONS = 50
 _PROGRESS_INTERVAL_S = 0.5
 # How long a call of several steps should take: what happens meanwhile is told only afterwards.
 _CALL_S = 0.25
+
+
+class Steps(Protocol):
+    """Optimizer steps of a model, taken many at once."""
+
+    def feed(self, data: Dataset, *, seed: int, first_step: int, total_steps: int) -> None:
+        """Begins to take batches from ``data``."""
+
+    def run(self, count: int) -> Any:
+        """The losses of the next ``count`` steps, each the mean over its samples' targets."""
+
+    def mean(self, value: float) -> float:
+        """The mean of what every process of a gang gives, the same in all of them."""
+
+
+class Scores(Protocol):
+    """The score of a model on held-out data."""
+
+    def score(self) -> tuple[float, float]:
+        """Mean cross-entropy in nats, and the part of targets whose class has the highest logit."""
 
 
 def count_steps(samples: int, *, global_batch_size: int, epochs: int) -> int:
@@ -86,7 +105,8 @@ def fit(
             count = min(count, checkpoints.steps_left(step))
         started = time.perf_counter()
         losses = steps.run(count)
-        took = time.perf_counter() - started
+        # How many steps the next call has, ranks have to agree on.
+        took = steps.mean(time.perf_counter() - started)
         _check(losses, step)
         is_first = step == first_step
         for loss in losses:

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import resource
-import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from runner.data.channels import for_keras
 from runner.data.classes import Array
 from runner.data.dataset import Dataset
+from runner.data.timing import LATENCY_CALLS, THROUGHPUT_CALLS, timed
 from runner.model import Metric
-from runner.tflib.artifact import check_data, load, size_bytes
-from runner.tflib.feeding import for_keras
-from runner.tflib.steps import Scores, most_at_once
-
-_THROUGHPUT_BATCH = 64
-_WARM_UP_CALLS = 10
-_LATENCY_CALLS = 200
-_THROUGHPUT_CALLS = 30
-# Calls are counted before they are timed; only a model too slow for the full count gets fewer.
-_BUDGET_S = 3.0
-_MIN_CALLS = 10
+from runner.tflib.artifact import check_data, load
+from runner.tflib.figures import figures
+from runner.tflib.steps import Scores
 
 
 def measure_artifact(folder: Path, data: Dataset, *, device: str) -> list[Metric]:
@@ -40,33 +32,8 @@ def measure_artifact(folder: Path, data: Dataset, *, device: str) -> list[Metric
     check_data(loaded, data)
     data = data.standardised_as(loaded.preprocessing)
     loss, accuracy = Scores(tf.distribute.OneDeviceStrategy(device), loaded.model, data).score()
-    batch_size = min(_THROUGHPUT_BATCH, most_at_once(data.test_targets[0].size))
-    alone, together = call_seconds(
-        loaded.model, data.test_inputs, device=device, batch_size=batch_size
-    )
-    values = {
-        "data/train_samples": loaded.trained_on.train_samples,
-        "data/test_samples": len(data.test_inputs),
-        "test/loss": loss,
-        "test/accuracy": accuracy,
-        "size/model_mb": size_bytes(folder) / 1e6,
-        "size/parameters": count_parameters(loaded.model),
-        "latency/p50_ms": 1e3 * statistics.median(alone),
-        "latency/p95_ms": 1e3 * statistics.quantiles(alone, n=20, method="inclusive")[-1],
-        "throughput/samples_per_s": batch_size / statistics.median(together),
-        "memory/peak_mb": peak_memory_mb(),
-    }
-    return [Metric(name=name, value=value) for name, value in values.items()]
-
-
-def count_parameters(model: Any) -> int:
-    """The number of trained parameters; one that is used in two places counts once."""
-    return sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
-
-
-def peak_memory_mb() -> float:
-    """The most memory that the process held so far, in 1e6 bytes. Linux counts in KiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    calls = partial(call_seconds, loaded.model, data.test_inputs, device=device)
+    return figures(folder, loaded, data, score=(loss, accuracy), calls=calls)
 
 
 def call_seconds(
@@ -88,26 +55,11 @@ def call_seconds(
             return lambda: _wait(ready(rows))
 
         return (
-            _timed(call(batch[:1]), _LATENCY_CALLS),
-            _timed(call(batch), _THROUGHPUT_CALLS),
+            timed(call(batch[:1]), LATENCY_CALLS),
+            timed(call(batch), THROUGHPUT_CALLS),
         )
 
 
 def _wait(outputs: Any) -> None:
     """Until the outputs are there: an accelerator computes them meanwhile."""
     outputs.numpy()
-
-
-def _timed(call: Callable[[], None], calls: int) -> list[float]:
-    warm_up = [_seconds(call) for _ in range(2)]
-    # Two slow calls are enough of a warm-up for a model that takes seconds.
-    if warm_up[-1] * calls <= _BUDGET_S:
-        warm_up += [_seconds(call) for _ in range(_WARM_UP_CALLS - 2)]
-    affordable = int(_BUDGET_S / max(1e-9, min(warm_up)))
-    return [_seconds(call) for _ in range(min(calls, max(_MIN_CALLS, affordable)))]
-
-
-def _seconds(call: Callable[[], None]) -> float:
-    started = time.perf_counter()
-    call()
-    return time.perf_counter() - started

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from runner.schedules import Shape
 
@@ -23,9 +22,8 @@ class Rates(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[mi
 
     def __call__(self, step: Any) -> Any:
         """The rate of ``step``, counted from 0."""
-        return tf.gather(
-            tf.constant(self.rates), tf.minimum(tf.cast(step, tf.int32), len(self.rates) - 1)
-        )
+        last = len(self.rates) - 1
+        return keras.ops.take(self.rates, keras.ops.minimum(keras.ops.cast(step, "int32"), last))
 
 
 def make_optimizer(

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from runner.tflib.tpu import TensorFlowEdge, Tpu, TpuAddress
 
 # Short where nothing speaks for a TPU, so that its absence is soon told; a real one takes up to a
 # minute to initialise.
-LIMIT_S, LIMIT_WITH_SIGNS_S = 10.0, 120.0
+LIMIT_S, LIMIT_WITH_SIGNS_S = 8.0, 120.0
 _GOOGLE = "0x1ae0"
 _VARIABLES = ("TPU_NAME", "KUBE_GOOGLE_CLOUD_TPU_ENDPOINTS")
 
@@ -52,15 +52,30 @@ class Finding:
         return f"no TPU: looked for {'; '.join(self.looked)}; {self.said}"
 
 
-def signs(root: Path, environment: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """Where a TPU shows without any library, below ``root``: what was looked at, what was found.
-
-    Chips are devices ``/dev/accel*``, or, from v5e on, PCI devices of Google's behind VFIO
-    (as in ray._private.accelerators.tpu).
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Library:
+    """What is asked for a TPU: its name, how it looks for the address in braces, what a signal that
+    ends it means, and which build of it is installed.
     """
-    accel = sorted(str(path) for path in (root / "dev").glob("accel*"))
-    vendors = (root / "sys/bus/pci/devices").glob("*/vendor")
-    google = sorted(path.parent.name for path in vendors if _reads(path) == _GOOGLE)
+
+    name: str
+    looks: str
+    when_ended: str
+    build: Callable[[], str | None]
+
+
+TENSORFLOW = Library(
+    name="TensorFlow",
+    looks="TPUClusterResolver({})",
+    when_ended="a TPU build aborts with a libtpu that it was not made for: pip install "
+    "'runner[tpu]' pins the one that loads",
+    build=lambda: installed_build(),
+)
+
+
+def signs(root: Path, environment: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """Where a TPU shows without any library, below ``root``: what was looked at, what was found."""
+    accel, google = chips(root)
     found = [*accel, *(f"PCI device {name}" for name in google)]
     found += [f"{name}={environment[name]}" for name in _VARIABLES if environment.get(name)]
     looked = [
@@ -69,6 +84,15 @@ def signs(root: Path, environment: Mapping[str, str]) -> tuple[list[str], list[s
         *(f"{name} ({environment.get(name) or 'not set'})" for name in _VARIABLES),
     ]
     return looked, found
+
+
+def chips(root: Path) -> tuple[list[str], list[str]]:
+    """The devices ``/dev/accel*`` below ``root``, and, as chips are from v5e on, Google's PCI
+    devices behind VFIO (as in ray._private.accelerators.tpu).
+    """
+    accel = sorted(str(path) for path in (root / "dev").glob("accel*"))
+    vendors = (root / "sys/bus/pci/devices").glob("*/vendor")
+    return accel, sorted(path.parent.name for path in vendors if _reads(path) == _GOOGLE)
 
 
 def _reads(path: Path) -> str:
@@ -97,34 +121,40 @@ def probe(
     limit_s: float | None = None,
     root: Path = Path("/"),
     command: Sequence[str] = (sys.executable, "-m", "runner.tflib.probe"),
+    library: Library = TENSORFLOW,
 ) -> Finding:
     """Whether the TPU at ``address`` can be initialised from here: a child process tries it.
 
-    It is killed after ``limit_s``, by default ten seconds where nothing speaks for a TPU and two
+    It is killed after ``limit_s``, by default eight seconds where nothing speaks for a TPU and two
     minutes otherwise. Whatever becomes of it, the finding tells; nothing is raised.
     """
     started = time.monotonic()
     looked, found = signs(root, os.environ)
     is_likely = bool(found) or address.name != "local"
     limit = limit_s or (LIMIT_WITH_SIGNS_S if is_likely else LIMIT_S)
-    looked.append(f"TPUClusterResolver({address})")
-    cores, said = _ask(address, command, limit, skips_metadata=not is_likely)
+    looked.append(library.looks.format(address))
+    environment = {} if is_likely else {"TPU_SKIP_MDS_QUERY": "1"}
+    if address.name != "local":
+        environment["TPU_LOAD_LIBRARY"] = "0"  # whoever serves it has the chips
+    cores, said = _ask(address, command, limit, library, environment)
     return Finding(
         cores=cores,
         looked=tuple(looked),
         said=said,
-        build=installed_build(),
+        build=library.build(),
         seconds=time.monotonic() - started,
     )
 
 
 def _ask(
-    address: TpuAddress, command: Sequence[str], limit_s: float, *, skips_metadata: bool
+    address: TpuAddress,
+    command: Sequence[str],
+    limit_s: float,
+    library: Library,
+    more: Mapping[str, str],
 ) -> tuple[int, str]:
     """The cores that the child process initialised, and what it said or how it ended."""
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    if skips_metadata:
-        environment["TPU_SKIP_MDS_QUERY"] = "1"
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **more}
     child = subprocess.Popen(
         [*command, json.dumps(asdict(address))],
         stdin=subprocess.DEVNULL,
@@ -137,7 +167,7 @@ def _ask(
     try:
         out, _ = child.communicate(timeout=limit_s)
     except subprocess.TimeoutExpired:
-        return 0, f"TensorFlow gave no answer within {limit_s:g} s"
+        return 0, f"{library.name} gave no answer within {limit_s:g} s"
     finally:
         if child.poll() is None:
             # The whole session: what it has started itself holds the TPU too.
@@ -145,10 +175,7 @@ def _ask(
             child.communicate()
     if child.returncode < 0:
         name = signal.Signals(-child.returncode).name
-        return 0, (
-            f"TensorFlow was ended by {name} as it looked; a TPU build aborts with a libtpu that "
-            "it was not made for: pip install 'runner[tpu]' pins the one that loads"
-        )
+        return 0, f"{library.name} was ended by {name} as it looked; {library.when_ended}"
     try:
         answer: dict[str, Any] = json.loads(out.strip().splitlines()[-1])
         return int(answer["cores"]), str(answer["said"])

@@ -8,21 +8,24 @@ any strategy.)
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
 
 from runner.data.dataset import Dataset
-from runner.tflib.feeding import Portions, held_out_batches, training_batches
+from runner.tflib.feeding import held_out_batches, training_batches
+from runner.tflib.objectives import Objective, cross_entropy
 from runner.tflib.optimizers import decayed
+from runner.tflib.portions import Portions, evaluation_rows
+from runner.tflib.sharing import Feed, feed
 
 Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 
 
 class Steps:
     """Optimizer steps of ``model``, each over a batch of ``portions``; the gradient is that of the
-    mean loss over the batch's samples, however it is divided.
+    mean loss over the batch's samples by ``objective``, however it is divided.
 
     ``l2`` is weight decay as a term of the gradient.
     """
@@ -34,7 +37,7 @@ class Steps:
         optimizer: Any,
         portions: Portions,
         *,
-        label_smoothing: float = 0.0,
+        objective: Objective,
         max_grad_norm: float | None = None,
         l2: float = 0.0,
     ) -> None:
@@ -42,34 +45,53 @@ class Steps:
         self._model = model
         self._optimizer = optimizer
         self._portions = portions
-        self._label_smoothing = label_smoothing
+        self._objective = objective
         self._max_grad_norm = max_grad_norm
         self._l2 = l2
-        self._batches: Iterator[Any] = iter(())
-        self._many = tf.function(self._run_many, reduce_retracing=True)
+        self._many: Any = None
+        self._mean = tf.function(self._mean_of_replicas)
 
     def feed(self, data: Dataset, *, seed: int, first_step: int, total_steps: int) -> None:
         """Begins to take batches from ``data``."""
-        batches = training_batches(
-            data, self._portions, seed=seed, first_step=first_step, total_steps=total_steps
+        batches = partial(
+            training_batches,
+            data,
+            self._portions,
+            seed=seed,
+            first_step=first_step,
+            total_steps=total_steps,
+            columns=self._objective.columns,
         )
-        self._batches = iter(self._strategy.experimental_distribute_dataset(batches))
+        following = feed(self._strategy, lambda share: batches(share=share))
+        self._many = tf.function(partial(self._run_many, following), reduce_retracing=True)
 
     def run(self, count: int) -> Any:
         """The losses of the next ``count`` steps, each the mean over its samples' targets."""
-        return self._many(self._batches, tf.constant(count)).numpy()
+        return self._many(tf.constant(count)).numpy()
 
-    def _run_many(self, batches: Iterator[Any], count: tf.Tensor) -> tf.Tensor:
+    def mean(self, value: float) -> float:
+        """The mean of what every process of a gang gives, the same in all of them."""
+        if not isinstance(self._strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            return value
+        return float(self._mean(tf.constant(value)))
+
+    def _mean_of_replicas(self, value: tf.Tensor) -> tf.Tensor:
+        each = self._strategy.run(lambda: value)
+        return self._strategy.reduce(tf.distribute.ReduceOp.MEAN, each, axis=None)
+
+    def _run_many(self, following: Feed, count: tf.Tensor) -> tf.Tensor:
         losses = tf.TensorArray(tf.float32, size=count)
         for index in tf.range(count):
-            loss = self._strategy.run(self._on_replica, args=next(batches))
+            loss = self._strategy.run(self._on_replica, args=following())
             losses = losses.write(index, self._sum(loss))
         return losses.stack()
 
     def _sum(self, values: Any) -> tf.Tensor:
         return self._strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None)
 
-    def _on_replica(self, inputs: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    def _on_replica(
+        self, inputs: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, *columns: tf.Tensor
+    ) -> tf.Tensor:
         """One step on one of the replicas; its part of the loss."""
         variables = [variable.value for variable in self._model.trainable_variables]
         rows = self._portions.rows
@@ -79,7 +101,8 @@ class Steps:
             part = slice(number * rows, (number + 1) * rows)
             with tf.GradientTape() as tape:
                 logits = self._model(inputs[part], training=True)
-                losses = cross_entropy(logits, targets[part], self._label_smoothing)
+                beside = tuple(column[part] for column in columns)
+                losses = self._objective(logits, inputs[part], targets[part], beside)
                 loss = tf.reduce_sum(losses * weights[part])
             gradients = [tf.convert_to_tensor(each) for each in tape.gradient(loss, variables)]
             sums = [a + b for a, b in zip(sums, gradients, strict=True)] if sums else gradients
@@ -118,20 +141,20 @@ class Scores:
         replicas = strategy.num_replicas_in_sync
         rows = evaluation_rows(len(data.test_targets), targets, replicas)
         self._calls = -(-len(data.test_targets) // (rows * replicas))
-        batches = held_out_batches(data, rows=rows, replicas=replicas)
-        self._batches = strategy.experimental_distribute_dataset(batches)
+        batches = partial(held_out_batches, data, rows=rows, replicas=replicas)
+        self._following = feed(strategy, lambda share: batches(share=share))
         self._all = tf.function(self._run_all)
 
     def score(self) -> tuple[float, float]:
         """Mean cross-entropy in nats, and the part of targets whose class has the highest logit."""
-        loss, correct = self._all(iter(self._batches))
+        loss, correct = self._all()
         return float(loss) / self._count, float(correct) / self._count
 
-    def _run_all(self, batches: Iterator[Any]) -> tuple[tf.Tensor, tf.Tensor]:
+    def _run_all(self) -> tuple[tf.Tensor, tf.Tensor]:
         loss = tf.zeros(())
         correct = tf.zeros(())
         for _ in tf.range(self._calls):
-            part, hits = self._strategy.run(self._on_replica, args=next(batches))
+            part, hits = self._strategy.run(self._on_replica, args=self._following())
             loss += self._strategy.reduce(tf.distribute.ReduceOp.SUM, part, axis=None)
             correct += self._strategy.reduce(tf.distribute.ReduceOp.SUM, hits, axis=None)
         return loss, correct
@@ -144,29 +167,3 @@ class Scores:
         loss = tf.reduce_sum(cross_entropy(logits, targets) * weights) * count
         hits = tf.cast(tf.argmax(logits, -1, output_type=tf.int32) == targets, tf.float32)
         return loss, tf.reduce_sum(tf.reduce_sum(tf.reshape(hits, (len(weights), -1)), 1) * weights)
-
-
-def evaluation_rows(samples: int, targets: int, replicas: int) -> int:
-    """Rows of a forward pass of an evaluation on one replica, of samples with so many targets."""
-    return min(256, most_at_once(targets), -(-samples // replicas))
-
-
-def most_at_once(targets: int) -> int:
-    """How many samples are scored at once, of which each has so many targets.
-
-    Of a text every byte is a target with logits of its own, and memory has to hold them all.
-    """
-    return max(1, 4096 // targets)
-
-
-def cross_entropy(logits: tf.Tensor, targets: tf.Tensor, smoothing: float = 0.0) -> tf.Tensor:
-    """The mean loss of each sample over its targets, in fp32, with smoothed labels if asked.
-
-    ``smoothing`` is the weight of the uniform distribution (Szegedy et al. 2016, section 7).
-    """
-    logits = tf.cast(logits, tf.float32)
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
-    if smoothing:
-        uniform = -tf.reduce_mean(tf.nn.log_softmax(logits), -1)
-        losses = (1.0 - smoothing) * losses + smoothing * uniform
-    return tf.reduce_mean(tf.reshape(losses, (len(losses), -1)), 1)

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from runner.errors import TaskError
+from runner.tflib.gang import Gang, multi_worker
 from runner.tflib.probe import Finding
 from runner.tflib.tpu import Edge, TensorFlowEdge, Tpu, TpuAddress
 
-Asked = Literal["auto", "tpu", "mirrored", "one_device"]
-Chosen = Literal["tpu", "mirrored", "one_device"]
+Asked = Literal["auto", "tpu", "mirrored", "multi_worker", "one_device"]
+Chosen = Literal["tpu", "mirrored", "multi_worker", "one_device"]
 Fallback = Literal["mirrored", "one_device"]
 
 
@@ -36,19 +37,27 @@ def decide(
     *,
     fallback: Sequence[Fallback] = (),
     replicas: int | None = None,
+    workers: int = 1,
     on_tpu_node: bool = False,
     found: Finding | None = None,
 ) -> Decision:
     """The strategy for what was ``asked``, given what a probe has ``found`` of a TPU.
 
-    ``auto`` is tpu on a node whose TPU the task was given, else mirrored for several ``replicas``,
-    else one_device. Where a TPU is wanted and none is found, the first of ``fallback`` takes its
-    place; ``replicas`` are those of the CPU that mirrored makes, two unless told.
+    ``auto`` is tpu on a node whose TPU the task was given, else multi_worker for several
+    ``workers``, else mirrored for several ``replicas``, else one_device; so is multi_worker where
+    there was room for one worker only. Where a TPU is wanted and none is found, the first of
+    ``fallback`` takes its place; ``replicas`` are those of the CPU that mirrored makes, two unless
+    told.
 
     Raises TaskError, with what was looked for and where, if a TPU is wanted, none is found, and
     there is no fallback.
     """
     if not wants_tpu(asked, on_tpu_node=on_tpu_node):
+        if workers > 1:
+            reason = f"{'auto' if asked == 'auto' else 'as asked for'}; a replica on each worker"
+            return Decision(strategy="multi_worker", replicas=workers, reason=reason)
+        if asked == "multi_worker":
+            return _on_cpu("one_device", None, "as there is one worker")
         if asked == "auto":
             asked = "mirrored" if (replicas or 1) > 1 else "one_device"
             return _on_cpu(asked, replicas, "auto")
@@ -85,9 +94,15 @@ def _on_cpu(
 
 @contextmanager
 def running(
-    decision: Decision, *, address: TpuAddress | None = None, edge: Edge | None = None
+    decision: Decision,
+    *,
+    address: TpuAddress | None = None,
+    edge: Edge | None = None,
+    gang: Gang | None = None,
 ) -> Iterator[Any]:
     """The tf.distribute strategy of a decision, in a process that ``prepare`` has made ready.
+
+    ``gang`` is that of multi_worker.
 
     A TPU is initialised on entry and shut down when the block is left, by whatever way: at its
     end, by an error, or by an interrupt.
@@ -98,6 +113,18 @@ def running(
             yield tpu.strategy()
         finally:
             tpu.stop()
+        return
+    if decision.strategy == "multi_worker":
+        if gang is None:
+            raise ValueError("multi_worker takes a gang")
+        try:
+            yield multi_worker(gang)
+        finally:
+            if gang.rank == 0:
+                gang.end()
+        # TensorFlow takes a rank that leaves before the first for one that has crashed.
+        while not gang.is_over():
+            pass
         return
     import tensorflow as tf
 

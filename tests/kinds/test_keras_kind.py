@@ -22,6 +22,9 @@ from tests.worker.orders import order
 needs_tensorflow = pytest.mark.skipif(
     find_spec("tensorflow") is None, reason="needs TensorFlow: pip install 'runner[tf]'"
 )
+needs_litert = pytest.mark.skipif(
+    find_spec("ai_edge_litert") is None, reason="needs LiteRT: pip install 'runner[tf]'"
+)
 
 # Data of the user's own, in a module that notes at the end which frameworks the process held.
 OWN = """\
@@ -51,6 +54,7 @@ PARAMS = {
 
 
 @needs_tensorflow
+@needs_litert
 def test_an_attempt_trains_keeps_and_measures_without_pytorch(tmp_path: Path) -> None:
     (tmp_path / "own_data.py").write_text(OWN)
     params = {
@@ -59,6 +63,7 @@ def test_an_attempt_trains_keeps_and_measures_without_pytorch(tmp_path: Path) ->
         "replicas": 2,
         "gradient_accumulation_steps": 2,
         "checkpoint": {"every_steps": 4, "keep": 1},
+        "exports": ["litert-int8"],
     }
     what = order(tmp_path / "attempt", "keras", params, workdir=str(tmp_path))
     (tmp_path / "order.json").write_text(order_to_json(what))
@@ -83,7 +88,7 @@ def test_an_attempt_trains_keeps_and_measures_without_pytorch(tmp_path: Path) ->
     assert CAVEAT not in facts
     points = [point for r in records if r.event == "metrics" for point in r.data["points"]]
     summary = {name: value for name, step, value in points if step is None}
-    assert set(summary) == {
+    assert {name for name in summary if not name.startswith(("keras/", "litert-int8/"))} == {
         "train/replicas", "train/per_replica_batch_size", "time/first_step_s",
         "train/samples_per_s", "train/step_ms", "data/train_samples", "data/test_samples",
         "test/loss", "test/accuracy", "size/model_mb", "size/parameters", "latency/p50_ms",
@@ -94,8 +99,11 @@ def test_an_attempt_trains_keeps_and_measures_without_pytorch(tmp_path: Path) ->
     assert (summary["data/train_samples"], summary["data/test_samples"]) == (150, 50)
     kept = [path.name for path in (tmp_path / "attempt" / "checkpoints").iterdir()]
     assert kept == ["step-00000012"]  # of fifteen
-    (artifact,) = [r.data for r in records if r.event == "artifact"]
-    assert artifact["name"] == "model"
+    artifacts = [r.data["name"] for r in records if r.event == "artifact"]
+    assert artifacts == ["model", "litert-int8"]
+    assert facts["runtimes"].startswith("keras: tensorflow ")
+    assert summary["keras/test/accuracy"] == summary["test/accuracy"]
+    assert summary["litert-int8/test/accuracy"] > 0.8
     description = json.loads((tmp_path / "attempt/model/model.json").read_text())
     assert description["framework"] == "keras"
     assert description["classes"] == ["0", "1", "2"]
@@ -184,7 +192,9 @@ def test_what_a_fallback_yields_first_is_that_it_is_one(
         pass
 
     def load(**settings: Any) -> None:
-        assert settings == {"threads": 1, "replicas": 1, "skip_metadata": True}
+        assert settings == {
+            "threads": 1, "replicas": 1, "skip_metadata": True, "leave_chips": False
+        }  # fmt: skip
         raise Loaded
 
     monkeypatch.setattr("runner.tflib.installed.installed_build", lambda: "tensorflow-cpu 2.21.0")

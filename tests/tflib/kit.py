@@ -2,36 +2,49 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from runner.data import load
-from runner.data.dataset import Dataset, Labelled, from_labelled
+from runner.data.dataset import Dataset
 from runner.model import Metric, Progress
 from runner.schedules import Shape
-from runner.tflib import artifact, checkpoint, feeding, measure, models, optimizers, steps
+from runner.tflib import (
+    artifact,
+    checkpoint,
+    distillation,
+    feeding,
+    figures,
+    measure,
+    models,
+    objectives,
+    optimizers,
+    steps,
+)
 from runner.tflib.loop import fit
 from runner.tflib.strategy import Decision, running
+from tests.tflib.tables import small
 
-__all__ = ["artifact", "digits", "feeding", "measure", "models", "optimizers", "steps", "train"]
+__all__ = [
+    "artifact",
+    "digits",
+    "distillation",
+    "feeding",
+    "figures",
+    "measure",
+    "models",
+    "optimizers",
+    "small",
+    "steps",
+    "train",
+]
 
 
 def digits() -> Dataset:
     return load(name="digits")
-
-
-def small(samples: int = 40, features: int = 6, classes: int = 3, seed: int = 0) -> Dataset:
-    """A table that is learnt in a moment; a fifth of it is held out."""
-    random = np.random.default_rng(seed)
-    features = max(features, classes)
-    inputs = random.normal(size=(samples, features)).astype(np.float32)
-    labels = np.arange(samples) % classes
-    inputs[np.arange(samples), labels] += 2.0
-    return from_labelled(
-        Labelled(inputs=inputs, labels=labels), test_fraction=0.2, seed=0, like=None
-    )
 
 
 @dataclass
@@ -67,11 +80,16 @@ def train(
     precision: str = "fp32",
     checkpoints: Any = None,
     stop_after: int | None = None,
+    label_smoothing: float = 0.0,
+    objective: Any = None,
+    joined: Any = None,
+    rank: int = 0,
     **settings: Any,
 ) -> Trained:
+    """``joined`` is the strategy of a gang, of which this is ``rank``."""
     kind = "one_device" if replicas == 1 else "mirrored"
     decision = Decision(strategy=kind, replicas=replicas, reason="")  # type: ignore[arg-type]
-    with running(decision) as strategy:
+    with running(decision) if joined is None else nullcontext(joined) as strategy:
         with strategy.scope():
             if model is None:
                 spec = models.ModelSpec(name=name, args=args or {})
@@ -91,13 +109,21 @@ def train(
             built,
             made,
             feeding.Portions(samples=batch, passes=passes, replicas=replicas),
+            objective=objective(strategy)
+            if objective is not None
+            else objectives.CrossEntropy(label_smoothing=label_smoothing),
             **settings,
         )
         scores = steps.Scores(strategy, built, data)
         kept = None
         if checkpoints is not None:
             kept = checkpoint.Checkpoints(
-                checkpoints, every_steps=3, keep=2, model=built, optimizer=made
+                checkpoints,
+                every_steps=3,
+                keep=2,
+                model=built,
+                optimizer=made,
+                is_writer=rank == 0,
             )
         events = []
         for event in fit(

@@ -29,7 +29,16 @@ def finding(cores: int = 0) -> Finding:
         ("mirrored", {}, "mirrored", 2, False),
         ("auto", {}, "one_device", 1, False),
         ("auto", {"replicas": 3}, "mirrored", 3, False),
+        ("auto", {"workers": 3}, "multi_worker", 3, False),
+        ("multi_worker", {"workers": 2}, "multi_worker", 2, False),
+        # Of {min: 1, max: 4} there was room for one.
+        ("multi_worker", {}, "one_device", 1, False),
         ("auto", {"on_tpu_node": True, "found": finding(8)}, "tpu", 8, False),
+        ("tpu", {"found": finding(16), "workers": 2}, "tpu", 16, False),
+        (
+            "tpu", {"found": finding(), "workers": 2, "fallback": ["one_device"]},
+            "one_device", 1, True,
+        ),
         ("tpu", {"found": finding(4)}, "tpu", 4, False),
         ("tpu", {"found": finding(4), "fallback": ["one_device"]}, "tpu", 4, False),
         ("tpu", {"found": finding(), "fallback": ["one_device"]}, "one_device", 1, True),

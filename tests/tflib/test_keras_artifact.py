@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from runner.data.channels import for_keras
 from runner.errors import TaskError
 
 
@@ -27,7 +28,7 @@ def saved(kit: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_figures_are_of_the_model_as_read_back(kit: ModuleType, saved: Any) -> None:
     folder, data, trained = saved
     metrics = {m.name: m.value for m in kit.measure.measure_artifact(folder, data, device="/cpu:0")}
-    logits = trained.model(kit.feeding.for_keras(data.test_inputs)).numpy().astype(np.float64)
+    logits = trained.model(for_keras(data.test_inputs)).numpy().astype(np.float64)
     shifted = logits - logits.max(1, keepdims=True)
     chances = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
     rows = np.arange(len(logits))

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from runner.builtin import MODEL_ARGUMENTS
+from runner.data.channels import for_keras
 from runner.data.dataset import Dataset
 from runner.data.text import from_text
 from runner.errors import TaskError
@@ -49,12 +50,12 @@ def test_a_model_has_as_many_parameters_as_pytorchs(kit: ModuleType, name: str) 
         input_shape=data.input_shape,
         num_classes=len(data.classes),
     )
-    assert kit.measure.count_parameters(built(kit, name)) == count_parameters(theirs)
+    assert kit.figures.count_parameters(built(kit, name)) == count_parameters(theirs)
 
 
 def test_an_untied_gpt_has_a_matrix_of_its_own_to_predict_with(kit: ModuleType) -> None:
     tied, untied = (
-        kit.measure.count_parameters(built(kit, "gpt", {**MODELS["gpt"], "tied": tied}))
+        kit.figures.count_parameters(built(kit, "gpt", {**MODELS["gpt"], "tied": tied}))
         for tied in (True, False)
     )
     assert untied - tied == 256 * 16
@@ -89,7 +90,7 @@ def test_a_model_is_learnt_and_comes_back_as_it_was_written(
     spec = kit.models.ModelSpec(name=name, args=MODELS[name])
     kit.artifact.save(tmp_path / "model", trained.model, spec=spec, dataset=data)
     loaded = kit.artifact.load(tmp_path / "model")
-    inputs = kit.feeding.for_keras(data.test_inputs[:5])
+    inputs = for_keras(data.test_inputs[:5])
     np.testing.assert_array_equal(loaded.model(inputs).numpy(), trained.model(inputs).numpy())
     assert (loaded.task, loaded.classes) == (data.task, data.classes)
     # Nothing in it that only this package could read.
@@ -161,7 +162,7 @@ def test_a_function_of_the_users_gets_what_it_asks_for_and_must_give_logits(
         spec = kit.models.ModelSpec(factory=f"own_keras_model:{name}", args=args)
         return kit.models.build(spec, kit.digits())
 
-    assert kit.measure.count_parameters(make("right", width=4)) == 64 * 4 + 4 + 4 * 10 + 10
+    assert kit.figures.count_parameters(make("right", width=4)) == 64 * 4 + 4 + 4 * 10 + 10
     with pytest.raises(TaskError, match="logits must have shape"):
         make("short")
     with pytest.raises(TaskError, match=r"returned a int, not a keras\.Model"):

@@ -12,8 +12,15 @@ from runner.errors import TaskError
 
 
 def batches(kit: ModuleType, data: Any, portions: Any, **more: Any) -> list[list[Any]]:
+    """Whole batches: what each replica takes, one after another."""
     made = kit.feeding.training_batches(data, portions, seed=1, **more)
-    return [[part.numpy() for part in batch] for batch in made]
+    each = [[part.numpy() for part in batch] for batch in made]
+    count = portions.replicas
+    assert len(each) % count == 0
+    return [
+        [np.concatenate(parts) for parts in zip(*each[first : first + count], strict=True)]
+        for first in range(0, len(each), count)
+    ]
 
 
 def numbered(kit: ModuleType, count: int) -> Any:
@@ -71,6 +78,61 @@ def test_replicas_take_together_in_each_pass_what_one_device_takes(kit: ModuleTy
     replicas = shared.reshape(2, 4, 4)
     for number, whole in enumerate(alone.reshape(4, 8)):
         assert set(replicas[:, number].ravel()) == set(whole)
+
+
+@pytest.mark.parametrize("feed", ["on_host", "on_devices"])
+@pytest.mark.parametrize("replicas", [1, 4])
+def test_each_replica_is_fed_its_part_of_every_batch_in_order(
+    kit: ModuleType, replicas: int, feed: str
+) -> None:
+    import tensorflow as tf
+
+    from runner.tflib import sharing
+    from runner.tflib.strategy import Decision, running
+
+    data = numbered(kit, 32)
+    portions = kit.feeding.Portions(samples=10, passes=1, replicas=replicas)
+    about = {"first_step": 0, "total_steps": 4}
+    whole = batches(kit, data, portions, **about)
+    kind = "one_device" if replicas == 1 else "mirrored"
+    with running(Decision(strategy=kind, replicas=replicas, reason="")) as strategy:  # type: ignore[arg-type]
+        following = getattr(sharing, feed)(
+            strategy,
+            lambda share: kit.feeding.training_batches(
+                data, portions, seed=1, share=share, **about
+            ),
+        )
+
+        @tf.function  # type: ignore[misc]
+        def step() -> Any:
+            inputs = strategy.run(lambda inputs, *_: inputs, args=following())
+            return tf.stack(strategy.experimental_local_results(inputs))
+
+        for number in range(6):  # the fifth is the first again
+            expected = whole[number % 4][0].reshape(replicas, -1, 1)
+            np.testing.assert_array_equal(step().numpy(), expected)
+
+
+def test_shares_of_a_batch_make_up_the_whole(kit: ModuleType) -> None:
+    from runner.tflib.sharing import Share
+
+    data = numbered(kit, 32)
+    portions = kit.feeding.Portions(samples=30, passes=2, replicas=4)
+    about: dict[str, Any] = {"seed": 1, "first_step": 1, "total_steps": 4}
+    parts = [
+        [
+            inputs.numpy()
+            for inputs, *_ in kit.feeding.training_batches(
+                data, portions, share=Share(number=number, count=2), **about
+            )
+        ]
+        for number in range(2)
+    ]
+    whole = batches(kit, data, portions, **{k: v for k, v in about.items() if k != "seed"})
+    assert [len(each) for each in parts] == [2 * len(whole)] * 2
+    for step, (expected, *_) in enumerate(whole):
+        ours = [part[2 * step + replica] for part in parts for replica in range(2)]
+        np.testing.assert_array_equal(np.concatenate(ours), expected)
 
 
 def softmax(logits: Any) -> Any:

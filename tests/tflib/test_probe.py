@@ -13,6 +13,8 @@ import pytest
 from runner.tflib.installed import installed_build
 from runner.tflib.probe import Finding, probe, signs, without_asking
 from runner.tflib.tpu import TpuAddress
+from tests.conftest import wait_for
+from tests.runs.real_runs import is_gone
 
 LOCAL = TpuAddress()
 
@@ -65,8 +67,7 @@ def test_one_that_hangs_is_given_up_with_all_that_it_started(tmp_path: Path) -> 
     assert not found.is_there
     assert found.said == "TensorFlow gave no answer within 3 s"
     for pid in map(int, pids.read_text().split()):
-        state = Path(f"/proc/{pid}/stat")
-        assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
+        wait_for(lambda pid=pid: is_gone(pid), timeout_s=10)  # type: ignore[misc]
 
 
 def test_an_abort_of_the_library_is_a_finding(tmp_path: Path) -> None:
@@ -81,6 +82,20 @@ def test_no_answer_is_a_finding(code: str, tmp_path: Path) -> None:
     found = asking(code, root=tmp_path)
     assert not found.is_there
     assert "ended with exit code" in found.said
+
+
+def test_the_chips_are_left_to_the_servers_that_are_connected_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TPU_LOAD_LIBRARY", raising=False)
+    code = (
+        "import os, json\n"
+        "said = str(os.environ.get('TPU_LOAD_LIBRARY'))\n"
+        "print(json.dumps({'cores': 0, 'said': said}))"
+    )
+    assert asking(code, root=tmp_path).said == "None"
+    slice_of_two = TpuAddress(name="grpc://10.0.0.1:8470,grpc://10.0.0.2:8470")
+    assert asking(code, root=tmp_path, address=slice_of_two).said == "0"
 
 
 def test_the_metadata_server_is_asked_only_where_something_speaks_for_a_tpu(

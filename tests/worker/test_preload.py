@@ -27,14 +27,16 @@ def held(**environment: str) -> str:
 
 def test_most_processes_have_pytorch_at_hand() -> None:
     assert held() == "True"
-    assert held(**find("train").environment) == "True"
+    assert held(**find("train").environment({})) == "True"
 
 
 def test_one_for_keras_has_not() -> None:
-    assert held(**find("keras").environment) == "False"
+    assert held(**find("keras").environment({})) == "False"
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_process_of_its_own_is_only_needed_where_the_framework_is_another(kind: str) -> None:
     found = find(kind)
-    assert bool(found.environment) == (found.framework != "torch")
+    params = {"framework": "keras"} if kind == "distill" else {}
+    assert bool(found.environment(params)) == (kind in ("keras", "distill"))
+    assert (found.framework_of(params) == "torch") == (found.environment(params) == {})

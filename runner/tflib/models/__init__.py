@@ -9,10 +9,11 @@ from typing import Any
 
 import keras
 
+from runner.data.channels import input_shape
 from runner.data.dataset import Dataset
 from runner.data.models import ModelSpec, check_form, maker
 from runner.errors import TaskError
-from runner.tflib.feeding import derive_seed, input_shape
+from runner.tflib.portions import derive_seed
 
 MODELS = {
     "mlp": "runner.tflib.models.mlp",

@@ -31,12 +31,14 @@ def make(
             f"convnet: {poolings} poolings leave nothing of images of {height}x{width} pixels",
             hint="give fewer channels, or a larger pool_every",
         )
+    # On JAX a batch that is divided is one array all the same, and Keras refuses the flag.
+    is_divided = keras.backend.backend() == "tensorflow"
     layers: list[Any] = [keras.Input(input_shape)]
     for index, depth in enumerate(channels, start=1):
         # Batch norm has a bias of its own; its numbers are PyTorch's.
         layers += [
             keras.layers.Conv2D(depth, 3, padding="same", use_bias=False),
-            keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, synchronized=True),
+            keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, synchronized=is_divided),
             keras.layers.ReLU(),
         ]
         if index % pool_every == 0:

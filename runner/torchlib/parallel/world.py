@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -16,8 +15,9 @@ from torch._C._distributed_c10d import Store, TCPStore
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from runner.errors import TaskError
+from runner.meeting import hear, tell
 from runner.model import Widths
-from runner.storage import Place, Remote
+from runner.storage import Place
 
 RENDEZVOUS = "rendezvous"
 DIMENSIONS = ("pp", "dp_replicate", "dp_shard", "tp")
@@ -69,36 +69,17 @@ def _open(file: Place, host: str, world_size: int, limit: timedelta) -> Store:
         wait_for_workers=False,
         master_listen_fd=listening.detach(),
     )
-    meeting = f"{host} {port}"
-    if isinstance(file, Remote):
-        file.write(meeting.encode())
-        return store
-    unfinished = file.with_name(f".{file.name}")
-    unfinished.write_text(meeting)
-    unfinished.replace(file)
+    tell(file, f"{host} {port}")
     return store
 
 
 def _find(file: Place, world_size: int, limit: timedelta) -> Store:
-    until = time.monotonic() + limit.total_seconds()
-    while (meeting := _read(file)) is None:
-        if time.monotonic() > until:
-            raise TaskError(
-                f"rank 0 did not say where to meet: there is no {file}",
-                hint="--storage must be a folder that every node of the cluster reaches, or a URI",
-            )
-        time.sleep(0.02 if isinstance(file, Path) else 0.25)
+    until_s = time.monotonic() + limit.total_seconds()
+    meeting = hear(file, whose="rank 0", until_s=until_s)
     host, port = meeting.split()
     return TCPStore(
         host, int(port), world_size, is_master=False, timeout=limit, wait_for_workers=False
     )
-
-
-def _read(file: Place) -> str | None:
-    if isinstance(file, Remote):
-        data = file.read()
-        return None if data is None else data.decode()
-    return file.read_text() if file.is_file() else None
 
 
 def make_mesh(widths: Widths, device: str) -> DeviceMesh:
