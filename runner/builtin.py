@@ -16,6 +16,11 @@ from runner.parameters import Parameters, PositiveInt
 Form: TypeAlias = Literal["images", "a table", "text"]
 ModelName: TypeAlias = Literal["mlp", "convnet", "resnet", "vit", "gpt"]
 DataName: TypeAlias = Literal["digits", "mnist5k", "stdlib"]
+PlatformName: TypeAlias = Literal[
+    "coral", "coral-dev-board", "myriad-x", "intel-npu", "jetson-nano", "jetson-xavier-nx",
+    "jetson-orin-nano", "jetson-orin-nx", "jetson-agx-orin", "ascend-310", "ascend-310b",
+    "ascend-910", "raspberry-pi-5", "phone", "x86-cpu", "arm-cpu",
+]  # fmt: skip
 Format: TypeAlias = Literal["csv", "parquet", "npz", "images", "text"]
 
 Dropout = Annotated[

@@ -25,6 +25,7 @@ COMMANDS = {
     "kinds": "Show the kinds of task and their parameters.",
     "schema": "Print the JSON Schema of specs, for editors.",
     "nodes": "Show what the cluster, or this machine, offers.",
+    "platforms": "Rank edge platforms for a need or a model.",
     "up": "Start a local cluster that stays warm.",
     "down": "End the local cluster that 'up' started.",
 }

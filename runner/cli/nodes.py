@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -84,29 +83,13 @@ def _slice(node: Node) -> str:
 
 def _measured(report: Report, location: str) -> str:
     """A line for each node, and what went wrong where something did."""
+    from runner.cli.table import aligned
     from runner.report.failure import failures
     from runner.report.rates import by_node
 
-    lines = _aligned(by_node(report))
+    lines = aligned(by_node(report))
     for task, wrong in failures(report):
         lines += ["", f"{task.name}: {wrong.summary}"]
         lines += [f"  {label:<5} {text}" for label, text in
                   (("hint", wrong.hint), ("log", wrong.log)) if text]  # fmt: skip
     return "\n".join([*lines, "", f"report  {location}"]) + "\n"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The cells of each row under each other: the first column to the left, others to the right."""
-    from runner.report.text import width
-
-    widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            [
-                cells[0] + " " * (widths[0] - width(cells[0])),
-                *(" " * (most - width(cell)) + cell
-                  for cell, most in zip(cells[1:], widths[1:], strict=True)),
-            ]
-        ).rstrip()
-        for cells in rows
-    ]  # fmt: skip

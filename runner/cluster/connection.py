@@ -15,15 +15,16 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+from runner.accelerators import accelerators_of, family_of
 from runner.cluster import reaper
 from runner.cluster.address import Address, keeps_to_loopback
-from runner.cluster.machine import FAMILIES, OBJECT_STORE_BYTES, tpu_slice
+from runner.cluster.machine import OBJECT_STORE_BYTES, tpu_slice
 from runner.errors import ClusterError
-from runner.model import Accelerator, Inventory, Node
+from runner.model import Inventory, Node
 
 _TYPE_LABEL = "ray.io/accelerator-type"
 _TYPE_RESOURCE = "accelerator_type:"
-_OWN = ("CPU", "memory", "object_store_memory", *FAMILIES)
+_OWN = ("CPU", "memory", "object_store_memory")
 
 # Set before Ray starts anything: loopback only, no usage reports, and the worker's threads sleep
 # rather than spin while they wait, since tasks share the cores.
@@ -271,15 +272,11 @@ def _node(entry: dict[str, Any]) -> Node:
         id=entry["NodeID"],
         cpus=resources.get("CPU", 0.0),
         memory_bytes=int(resources.get("memory", 0)),
-        accelerators=tuple(
-            Accelerator(family=FAMILIES[name], type=kind, count=resources[name])
-            for name in FAMILIES
-            if resources.get(name)
-        ),
+        accelerators=accelerators_of(resources, kind),
         resources={
             name: amount
             for name, amount in sorted(resources.items())
-            if name not in _OWN and not name.startswith("node:")
+            if name not in _OWN and not name.startswith("node:") and family_of(name) is None
         },
         tpu_slice=tpu_slice(entry["Labels"]),
     )

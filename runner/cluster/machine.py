@@ -7,13 +7,12 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
+from runner.accelerators import accelerators_of, family_of
 from runner.model import Accelerator, Inventory, Node, TpuSlice
 
 # What is kept free for the operating system and Ray's own processes.
 RESERVED_MEMORY_BYTES = 1_000_000_000
 OBJECT_STORE_BYTES = 100_000_000
-
-FAMILIES = {"GPU": "gpu", "TPU": "tpu", "NPU": "npu"}
 
 
 def inventory() -> Inventory:
@@ -70,13 +69,13 @@ def _accelerators() -> tuple[tuple[Accelerator, ...], dict[str, str]]:
     # before the cluster is up and the cluster itself agree.
     from ray._private.accelerators import get_all_accelerator_managers
 
-    found = []
+    found: list[Accelerator] = []
     labels: dict[str, str] = {}
     for manager in get_all_accelerator_managers():
-        family = FAMILIES.get(manager.get_resource_name())
-        count = manager.get_current_node_num_accelerators() if family else 0
-        if family and count:
+        resource = manager.get_resource_name()
+        count = manager.get_current_node_num_accelerators() if family_of(resource) else 0
+        if count:
             kind = manager.get_current_node_accelerator_type()
-            found.append(Accelerator(family=family, type=kind, count=count))
+            found += accelerators_of({resource: count}, kind)
             labels |= manager.get_current_node_accelerator_labels() or {}
     return tuple(found), labels

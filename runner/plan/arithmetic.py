@@ -14,7 +14,7 @@ def batches(params: TrainingParams, dp: int) -> Batches:
     Steps stay None where the number of samples is only known once the data is read.
     """
     whole, micro, windows = batch_sizes(params, dp)
-    samples = params.data.train_samples
+    samples = params.data.known_samples
     per_epoch = math.ceil(samples / whole) if samples else None
     total = params.max_steps
     if total is None and per_epoch is not None and params.max_epochs is not None:

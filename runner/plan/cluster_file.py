@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from runner.accelerators import accelerators_of, family_of
 from runner.errors import Fault, SpecError
-from runner.model import Accelerator, Inventory, Node, TpuSlice
+from runner.model import Inventory, Node, TpuSlice
 from runner.plan.offers import UNSTATED_MEMORY
 from runner.spec.document import Document, Path, shown
 from runner.spec.parse import parse
 from runner.spec.suggest import did_you_mean
 
-_FAMILY = {"GPU": "gpu", "TPU": "tpu", "NPU": "npu"}
 _TYPE_LABEL = "ray.io/accelerator-type"
 _TOPOLOGY_LABEL = "ray.io/tpu-topology"
 
@@ -88,12 +88,8 @@ def _node(
         id=None,
         cpus=amounts.get("CPU", 0),
         memory_bytes=amounts.get("memory", UNSTATED_MEMORY),
-        accelerators=tuple(
-            Accelerator(family=_FAMILY[resource], type=kind, count=amount)
-            for resource, amount in amounts.items()
-            if resource in _FAMILY and amount > 0
-        ),
-        resources={key: value for key, value in amounts.items() if key not in _FAMILY},
+        accelerators=accelerators_of(amounts, kind),
+        resources={key: value for key, value in amounts.items() if family_of(key) is None},
         # max_workers does not count the head itself.
         count_max=min(limit, workers) + (1 if is_head else 0),
         tpu_slice=_tpu_slice(entry, labels if isinstance(labels, dict) else {}),

@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
+from runner.accelerators import is_custom
 from runner.model import Accelerator, Node, Resources
 from runner.plan import slices
 from runner.plan.gangs import alternatives, bundles_on, hosts, layout
-from runner.plan.offers import offered, same_type
+from runner.plan.offers import is_of, offered, same_type
 from runner.spec.resources import TYPES, memory_text, parse_accelerator
 from runner.spec.topologies import TPU_COUNTS
 
@@ -135,6 +136,10 @@ def _gang(
     return (less, node.name) if less.cpus and hosts([node], less, accelerator, lie) else None
 
 
+def _can_be_named(name: str) -> bool:
+    return is_custom(name) or same_type(name) in _SPELLED
+
+
 def _devices(node: Node, asked: Resources) -> list[tuple[str, tuple[float, float]]]:
     """What the node could give instead of the devices asked for, and how close that comes."""
     found = [("cpu", (2.0 if None in asked.accelerators else 0.0, 0.0))]
@@ -142,8 +147,8 @@ def _devices(node: Node, asked: Resources) -> list[tuple[str, tuple[float, float
         for device in node.accelerators:
             if wanted is None or device.family != wanted.family:
                 continue
-            known = device.type if device.type and same_type(device.type) in _SPELLED else None
-            is_same = wanted.type is None or same_type(device.type or "") == same_type(wanted.type)
+            known = device.type if device.type and _can_be_named(device.type) else None
+            is_same = wanted.type is None or is_of(device, wanted.type)
             name = wanted.type if is_same else known
             most = offered(node, Accelerator(family=wanted.family, type=name, count=1))
             count = min(wanted.count, most)

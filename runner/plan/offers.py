@@ -6,14 +6,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from runner.accelerators import is_custom, resource_of
 from runner.model import Accelerator, Node, Resources
 from runner.spec.resources import memory_text
 from runner.spec.topologies import GENERATIONS, chips, chips_of_pod_type, hosts
 
 # A node type that does not state its memory is taken to have enough; the cloud knows, we don't.
 UNSTATED_MEMORY = 1 << 62
-
-RAY_RESOURCE = {"gpu": "GPU", "tpu": "TPU", "npu": "NPU"}
 
 _TOPOLOGY = re.compile(r"[1-9][0-9]{0,3}(x[1-9][0-9]{0,3}){1,2}")
 
@@ -56,8 +55,22 @@ def offered(node: Node, wanted: Accelerator) -> float:
         device.count
         for device in node.accelerators
         if device.family == wanted.family
-        and (wanted.type is None or same_type(device.type or "") == same_type(wanted.type))
+        and is_of(device, wanted.type)
+        and wanted.resource in (None, device.resource)
     )
+
+
+def is_of(device: Accelerator, wanted: str | None) -> bool:
+    """Whether the devices are of the type; where none is named, of any that Ray knows.
+
+    Huawei numbers the variants of a processor, and an Ascend910B3 is an Ascend910B.
+    """
+    found = device.type or ""
+    if wanted is None:
+        return not is_custom(found)
+    variant = same_type(found).removeprefix(same_type(wanted))
+    is_variant = wanted.upper().startswith("ASCEND") and variant.isdecimal()
+    return same_type(found) == same_type(wanted) or is_variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +93,8 @@ def lacks(node: Node, asked: Resources, accelerator: Accelerator | None) -> list
     found = []
     if accelerator is not None and offered(node, accelerator) < accelerator.count:
         others = [str(d) for d in node.accelerators if d.family == accelerator.family]
-        beside = f" (but {', '.join(others)})" if accelerator.type and others else ""
+        is_other = accelerator.type is not None or not offered(node, accelerator)
+        beside = f" (but {', '.join(others)})" if is_other and others else ""
         if accelerator.family == "tpu" and is_part_of_slice(node):
             about = node.tpu_slice
             name = (about and about.name) or "a slice"
@@ -135,5 +149,5 @@ def demand(asked: Resources, accelerator: Accelerator | None) -> dict[str, float
     if asked.memory_bytes is not None:
         amounts["memory"] = asked.memory_bytes
     if accelerator is not None:
-        amounts[RAY_RESOURCE[accelerator.family]] = accelerator.count
+        amounts[resource_of(accelerator)] = accelerator.count
     return amounts

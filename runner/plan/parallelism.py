@@ -17,9 +17,10 @@ from runner.spec.resources import memory_text
 
 
 def training_params(task: Task) -> TrainingParams | None:
-    """The parameters of a task that trains; None for one that does not."""
-    model = find(task.kind).params
-    if not issubclass(model, TrainingParams):
+    """The parameters of a task that trains with PyTorch; None for one that does not."""
+    kind = find(task.kind)
+    model = kind.params
+    if not issubclass(model, TrainingParams) or kind.framework_of(task.params) != "torch":
         return None
     return model.model_validate(dict(task.params), strict=False)
 

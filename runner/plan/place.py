@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
+from runner.accelerators import device_of, is_custom
 from runner.errors import Misfit, PlanError
 from runner.kinds.training import TrainingParams
 from runner.model import (
@@ -22,11 +24,10 @@ from runner.plan import slices
 from runner.plan.arithmetic import batches
 from runner.plan.gangs import Layout, alternatives, bundles_on, hosts, layout
 from runner.plan.misfit import misfit
-from runner.plan.offers import demand, device_words, same_type
+from runner.plan.offers import demand, device_words, is_of, offered
 from runner.plan.parallelism import counts_for, device_memory, explain, training_params
 
 TYPE_LABEL = "ray.io/accelerator-type"
-DEVICES = {"gpu": "cuda", "tpu": "tpu", "npu": "npu"}
 
 
 def place(job: Job, inventory: Inventory) -> Plan:
@@ -65,8 +66,8 @@ def place(job: Job, inventory: Inventory) -> Plan:
     if misfits:
         lost = {each.task for each in misfits}
         is_up = any(node.count_max is None for node in inventory.nodes)
-        hints = [slices.how_to_declare(each.resources) for each in job.tasks
-                 if each.name in lost and is_up]  # fmt: skip
+        hints = [how(each.resources, in_file=not is_up) for each in job.tasks if each.name in lost
+                 for how in (slices.how_to_declare, _how_to_declare)]  # fmt: skip
         raise PlanError(misfits, hint=next(filter(None, hints), ""))
     return Plan(job=job, cluster=inventory.source, tasks=tuple(planned))
 
@@ -108,7 +109,7 @@ def _place_one(task: Task, params: TrainingParams | None, inventory: Inventory) 
     counts = counts_for(params, asked)
     layouts = [layout(n, together=together, num_nodes=asked.num_nodes) for n in counts]
     passed: list[str] = []
-    for accelerator in asked.accelerators:
+    for accelerator in _by_resource(asked.accelerators, inventory.nodes):
         if accelerator is not None and slices.wants_slice(asked, accelerator):
             if on_slice := _place_on_slice(task, accelerator, inventory, passed):
                 return on_slice
@@ -131,13 +132,59 @@ def _place_one(task: Task, params: TrainingParams | None, inventory: Inventory) 
                         accelerator,
                         chosen,
                         lie,
-                        [*why, _where(asked, accelerator, chosen, lie)],
+                        [*why, _where(asked, accelerator, chosen, lie) + _as(accelerator)],
                     ),
                     device_memory(chosen, asked, accelerator, lie),
                 )
         fit = "fits" if layouts[-1].num_workers == 1 else "fit"
-        passed.append(f"{_workers(asked, accelerator, layouts[-1])} {fit} nowhere")
+        told = f"{_workers(asked, accelerator, layouts[-1])} {fit} nowhere"
+        passed += [told] if told not in passed else []
     return misfit(task, params, inventory, layouts[-1])
+
+
+def _how_to_declare(asked: Resources, *, in_file: bool) -> str:
+    """How a node, or a node type, says that it has a device which Ray does not know.
+
+    Empty where none such is asked for.
+    """
+    for choice in asked.accelerators:
+        if choice is None or not is_custom(choice.type or ""):
+            continue
+        unknown = "a device that Ray does not know is a resource by its name"
+        if in_file:
+            return f"{unknown}: resources: {{CPU: 4, {choice.type}: {choice.count:g}}}"
+        declared = f"--resources='{{\"{choice.type}\": {choice.count:g}}}'"
+        return f"{unknown}: ray start --address=HEAD:6379 {declared}"
+    return ""
+
+
+def _as(accelerator: Accelerator | None) -> str:
+    """By which resource the device is had, where the request leaves that open."""
+    if accelerator is None or accelerator.resource is None or accelerator.type is not None:
+        return ""
+    return f", by its {accelerator.resource}"
+
+
+def _by_resource(
+    choices: Sequence[Accelerator | None], nodes: Sequence[Node]
+) -> Iterator[Accelerator | None]:
+    """The alternatives in order, each once for every resource by which nodes have such devices.
+
+    Ray is asked for one resource by its name, and NPUs go by several.
+    """
+    for choice in choices:
+        names: dict[str | None, None] = {}
+        if choice is not None:
+            names = {
+                device.resource: None
+                for node in nodes
+                for device in node.accelerators
+                if offered(replace(node, accelerators=(device,)), choice)
+            }
+        if choice is None or not names:
+            yield choice
+        else:
+            yield from (replace(choice, resource=name) for name in names)
 
 
 def _place_on_slice(
@@ -170,7 +217,7 @@ def _placement(
     if chosen[0].count_max is not None and accelerator is not None and accelerator.type is not None:
         labels = {TYPE_LABEL: _spelled(chosen[0], accelerator)}
     return Placement(
-        device=DEVICES[accelerator.family] if accelerator else "cpu",
+        device=device_of(accelerator) if accelerator else "cpu",
         nodes=tuple(node.name for node in chosen),
         node_ids=tuple(node.id for node in chosen if node.id is not None),
         demand=demand(task.resources, accelerator),
@@ -220,5 +267,5 @@ def _spelled(node: Node, accelerator: Accelerator) -> str:
     return next(
         device.type
         for device in node.accelerators
-        if device.type and same_type(device.type) == same_type(accelerator.type or "")
+        if device.type and is_of(device, accelerator.type)
     )

@@ -224,8 +224,11 @@ def alike(
         )  # fmt: skip
 
 
-def how_to_declare(asked: Resources) -> str:
-    """What to do where a TPU is there and Ray does not see it; empty where none is asked for."""
+def how_to_declare(asked: Resources, *, in_file: bool = False) -> str:
+    """What to do where a TPU is there and Ray does not see it; empty where none is asked for.
+
+    ``in_file`` is for the node types of a cluster file.
+    """
     wanted = next((each for each in asked.accelerators if each and each.family == "tpu"), None)
     if wanted is None:
         return ""
@@ -235,9 +238,21 @@ def how_to_declare(asked: Resources) -> str:
     count = hosts(generation, topology)[0]
     per_host = math.prod(int(side) for side in topology.split("x")) // count
     each = f"on each of its {count} hosts, with ids from 0" if count > 1 else "on its host"
+    if in_file and count == 1:
+        return (
+            "Ray's launcher knows of a TPU what its node type says under available_node_types, "
+            f"such as:\n  resources: {{CPU: 96, TPU: {per_host}}}\n"
+            f"  labels: {{ray.io/accelerator-type: {wanted.type or 'TPU-V5E'}, "
+            f"ray.io/tpu-topology: {topology}}}"
+        )
+    why = "Ray's launcher can't start the hosts of a slice together: start them, and declare it"
+    if not in_file:
+        why = (
+            "Ray sees a TPU by its devices (/dev/accel*, /dev/vfio), and its slice by these "
+            "variables or Google's metadata server. Declare one that it does not see"
+        )
     return (
-        "Ray sees a TPU by its devices (/dev/accel*, /dev/vfio), and its slice by these variables "
-        f"or Google's metadata server. Declare one that it does not see, {each}:\n"
+        f"{why}, {each}:\n"
         f"  TPU_NAME=my-slice TPU_WORKER_ID=0 TPU_TOPOLOGY={topology} "
         f"TPU_ACCELERATOR_TYPE={pod_type(generation, topology)} \\\n"
         f"    ray start --address=HEAD:6379 --resources='{{\"TPU\": {per_host}}}'"

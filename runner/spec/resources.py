@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 
+from runner.accelerators import FAMILIES, is_custom
 from runner.model import Accelerator
 from runner.spec.document import shown
 from runner.spec.suggest import did_you_mean
 from runner.spec.topologies import TPU_COUNTS, slice_sizes
-
-FAMILIES = ("gpu", "tpu", "npu")
 
 # What Ray labels nodes with, in its own spelling (ray.util.accelerators), and the family of each.
 TYPES: dict[str, str] = {
@@ -26,7 +25,13 @@ TYPES: dict[str, str] = {
         ("TPU-V2", "TPU-V3", "TPU-V4", "TPU-V5P", "TPU-V5LITEPOD", "TPU-V5E", "TPU-V6E", "TPU-V7X"),
         "tpu",
     ),
-    **dict.fromkeys(("Ascend310", "Ascend310B", "Ascend910", "Ascend910B"), "npu"),
+    **dict.fromkeys(
+        (
+            "Ascend310", "Ascend310B", "Ascend310P", "Ascend910", "Ascend910A", "Ascend910B",
+            "Ascend910C", "Intel-GAUDI", "Intel-GAUDI2", "Intel-GAUDI3", "aws-neuron-core",
+        ),
+        "npu",
+    ),
 }  # fmt: skip
 
 _ACCELERATOR = re.compile(r"([A-Za-z][A-Za-z0-9-]*?)(?::([0-9]{0,6}\.?[0-9]{1,6}))?")
@@ -61,6 +66,8 @@ def parse_accelerator(text: str) -> Accelerator | None:
     elif name.lower() in spelled:
         kind = spelled[name.lower()]
         family = TYPES[kind]
+    elif is_custom(name):
+        kind, family = name, "npu"
     else:
         raise ValueError(
             f"'{shown(name)}' is no accelerator that is known here"

@@ -1,12 +1,13 @@
 """A Ray cluster of imitation nodes on this machine, up until standard input ends or it is killed.
 
-    python imitation.py FOLDER devices|slices
+    python imitation.py FOLDER devices|slices|npus
 
 "devices" is a plain head, one node that declares GPUs and one that declares a TPU; "slices" a host
-with the eight chips of a v5e-8, and two v4-16 slices of two hosts each. Nothing here has any. It
-prints one line of JSON when it is up: its address. A line "remove NAME" on standard input ends a
-node without a word. A process of its own, since Ray reads most of
-its environment when it is imported. Loopback only, its files in FOLDER.
+with the eight chips of a v5e-8, and two v4-16 slices of two hosts each; "npus" a plain head, a node
+with Gaudis, and one with a device that Ray does not know. Nothing here has any. It prints one line
+of JSON when it is up: its address. A line "remove NAME" on standard input ends a node without a
+word. A process of its own, since Ray reads most of its environment when it is imported. Loopback
+only, its files in FOLDER.
 """
 
 from __future__ import annotations
@@ -54,6 +55,18 @@ SLICES = {
 }
 
 
+NPUS: dict[str, dict[str, Any]] = {
+    "plain": {"num_cpus": 1, "memory": 2_000_000_000},
+    "gaudi": {
+        "num_cpus": 1,
+        "memory": 2_000_000_000,
+        "resources": {"HPU": 2.0},
+        "labels": {"ray.io/accelerator-type": "Intel-GAUDI2"},
+    },
+    "board": {"num_cpus": 1, "memory": 2_000_000_000, "resources": {"npu-coral": 1.0}},
+}
+
+
 def main(folder: str, which: str) -> None:
     os.environ["RAY_TMPDIR"] = folder  # where the head's address is noted, too
     temporary = str(Path(folder) / "ray")
@@ -62,7 +75,7 @@ def main(folder: str, which: str) -> None:
 
     cluster = Cluster()
     nodes = {}
-    for name, offers in {"devices": DEVICES, "slices": SLICES}[which].items():
+    for name, offers in {"devices": DEVICES, "slices": SLICES, "npus": NPUS}[which].items():
         more = {} if cluster.head_node else {"include_dashboard": False, "temp_dir": temporary}
         about = offers.pop("about", {})
         os.environ |= about  # where Ray looks, and what the node's workers are started with

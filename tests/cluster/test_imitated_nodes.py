@@ -44,8 +44,8 @@ def test_nodes_shows_what_each_declares(beside: Command, imitated: Imitated) -> 
     devices = {name: node["accelerators"] for name, node in nodes.items()}
     assert devices == {
         "plain": [],
-        "with-gpus": [{"family": "gpu", "count": 2.0, "type": "L4"}],
-        "with-tpus": [{"family": "tpu", "count": 4.0, "type": "TPU-V6E"}],
+        "with-gpus": [{"family": "gpu", "count": 2.0, "type": "L4", "resource": None}],
+        "with-tpus": [{"family": "tpu", "count": 4.0, "type": "TPU-V6E", "resource": None}],
     }
     assert [node["memory_bytes"] for node in nodes.values()] == [2 * 10**9, 3 * 10**9, 4 * 10**9]
     shown = beside("nodes", "--address", imitated.address).out

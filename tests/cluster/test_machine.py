@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from ray._private.accelerators.npu import NPUAcceleratorManager
 from ray._private.accelerators.tpu import TPUAcceleratorManager
 
 from runner.cluster import machine
@@ -23,6 +24,17 @@ def test_a_tpu_vm_says_of_which_slice_it_is_a_host(monkeypatch: pytest.MonkeyPat
     (node,) = machine.inventory().nodes
     assert node.accelerators == (Accelerator(family="tpu", type="TPU-V4", count=4),)
     assert node.tpu_slice == TpuSlice(name="mine", topology="2x2x2", pod_type="v4-16", worker_id=1)
+
+
+def test_an_npu_of_huawei_or_intel_is_seen_as_ray_sees_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(NPUAcceleratorManager, "get_current_node_num_accelerators", lambda: 8)
+    monkeypatch.setattr(
+        NPUAcceleratorManager, "get_current_node_accelerator_type", lambda: "Ascend910B3"
+    )
+    (node,) = machine.inventory().nodes
+    assert node.accelerators == (
+        Accelerator(family="npu", type="Ascend910B3", count=8, resource="NPU"),
+    )
 
 
 def test_labels_that_say_nothing_of_a_slice_make_none() -> None:

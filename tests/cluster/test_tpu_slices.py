@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from queue import Queue
 from typing import Any
@@ -162,7 +163,9 @@ def test_part_of_a_slice_goes_to_nobody_and_how_to_declare_a_tpu_is_said(
     done = command("submit", spec(SPEC.replace("RESOURCES", asked)))
     assert (done.code, done.out) == (3, "")
     assert lacks in done.err
-    assert "nearest: accelerators: TPU-V5LITEPOD:" in done.err  # a kind of one worker
+    # Of the same generation, and whole: keras drives a slice of several hosts.
+    nearest = "nearest: accelerators: TPU-V4:8, accelerator_args: {topology: 2x2x2}"
+    assert nearest in done.err
     assert "TPU_WORKER_ID=0 TPU_TOPOLOGY=2x2x1 TPU_ACCELERATOR_TYPE=v4-8" in done.err
     assert """ray start --address=HEAD:6379 --resources='{"TPU": 4}'""" in done.err
 
@@ -200,3 +203,21 @@ def test_a_slice_goes_to_one_task_as_a_whole_and_the_next_waits_for_it(
         assert {each["TPU_VISIBLE_CHIPS"] for each in workers} == {"0,1,2,3"}
     (eight,) = run.workers("eight", 1)
     assert (eight["TPU_NAME"], eight["TPU_VISIBLE_CHIPS"]) == ("small", "0,1,2,3,4,5,6,7")
+
+
+@pytest.mark.skipif(
+    find_spec("tensorflow") is None, reason="needs TensorFlow: pip install 'runner[tf]'"
+)
+def test_a_slice_that_has_no_chips_fails_the_task_with_what_was_looked_for_on_its_hosts(
+    command: Command, spec: Callable[[str], str]
+) -> None:
+    wide = "{accelerators: TPU-V4:8, accelerator_args: {topology: 2x2x2}}"
+    done = command("submit", spec(SPEC.replace("RESOURCES", wide)), "--json")
+    assert done.code == 1, done.err
+    (task,) = json.loads(done.out)["tasks"].values()
+    assert task["placement"]["bundles"] == [1, 1]
+    error = task["error"]
+    assert error["type"] == "TaskError"
+    for part in ("no TPU: looked for /dev/accel*", "on each host", "servers at port 8470"):
+        assert part in error["message"]
+    assert error["message"].count("there are no chips, and no server at port 8470") == 2

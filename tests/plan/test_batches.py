@@ -36,7 +36,7 @@ def sizes(found: Batches) -> tuple[int, int, int]:
 def test_the_sizes_of_built_in_data_are_those_that_are_loaded(name: Any, fraction: float) -> None:
     from runner.torchlib.data import load
 
-    known = DataParams(name=name, test_fraction=fraction).train_samples
+    known = DataParams(name=name, test_fraction=fraction).known_samples
     assert len(load(name=name, test_fraction=fraction).train_inputs) == known
 
 

@@ -16,6 +16,7 @@ from placing import host, inventory, job, node, task
 from runner.errors import PlanError
 from runner.model import Node, Placement
 from runner.plan import place
+from runner.plan.cluster_file import read
 from runner.spec.shape import ResourcesSpec
 from runner.spec.topologies import GENERATIONS, chips, hosts
 
@@ -151,8 +152,22 @@ def test_how_to_declare_a_tpu_that_ray_does_not_see_is_said() -> None:
     assert """--resources='{"TPU": 4}'""" in hint
     assert "TPU_ACCELERATOR_TYPE=v5litepod-4" in refused(CPU, wanted="tpu:4")[2]
     assert refused(CPU, wanted="gpu:1")[2] == ""
-    # A node that is yet to be started is its cluster file's to describe.
-    assert refused(node("type", most=2), **WIDE)[2] == ""
+
+
+def test_how_to_declare_a_tpu_in_a_cluster_file_is_said_in_its_words() -> None:
+    types = node("type", most=2)
+    hint = refused(types, wanted="TPU-V6E:4")[2]
+    assert hint.startswith("Ray's launcher knows of a TPU what its node type says")
+    text = hint.partition("such as:\n")[2]
+    file = f"available_node_types:\n tpu:\n{text}\n head: {{resources: {{CPU: 1}}}}\n"
+    offered = read(f"{file}head_node_type: head\n".encode(), file="cluster.yaml")
+    (declared,) = (each for each in offered.nodes if each.name == "tpu")
+    assert placed(declared, wanted="TPU-V6E:4", topology="2x2").nodes == ("tpu",)
+    # The launcher can't start such a slice.
+    hint = refused(types, **WIDE)[2]
+    assert "can't start the hosts of a slice together" in hint
+    assert """--resources='{"TPU": 4}'""" in hint
+    assert refused(types, wanted="gpu:1")[2] == ""
 
 
 def test_a_smaller_slice_is_proposed_and_none_of_several_hosts_to_a_kind_of_one_worker() -> None:
