@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runner.errors import TaskError
 from runner.kinds import Yield
@@ -13,6 +13,7 @@ from runner.kinds.changing import change
 from runner.kinds.division import batches_within
 from runner.kinds.memory import copy_fits
 from runner.kinds.parallelism import resolve_widths
+from runner.kinds.teaching import TaughtDataParams, UnlabelledParams
 from runner.kinds.training import DataParams, MeasuredDataParams, TrainingParams
 from runner.model import Artifact, Context, Fact, Metric, Progress, Stream
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from runner.torchlib.data import Dataset
     from runner.torchlib.engine import Engine, Model
     from runner.torchlib.objectives import Objective
+    from runner.torchlib.pruning.gradual import Zeros
     from runner.torchlib.weights import Copy
 
 CHECKPOINTS = "checkpoints"
@@ -55,7 +57,20 @@ def load_data(
         test_fraction=data.test_fraction,
         block_size=block_size,
         like=like,
+        **(_of_training(data) if isinstance(data, DataParams) else {}),
     )
+
+
+def _of_training(data: DataParams) -> dict[str, Any]:
+    """What to load of the samples to train on, beyond what is measured on."""
+    unlabelled = data.unlabelled if isinstance(data, TaughtDataParams) else None
+    if isinstance(unlabelled, UnlabelledParams):
+        settings = {"name", "path", "format", "factory", "args", "label"}
+        return {
+            "train_samples": data.train_samples,
+            "unlabelled": unlabelled.model_dump(include=settings),
+        }
+    return {"train_samples": data.train_samples, "keeps_rest": unlabelled == "rest"}
 
 
 def _streamed(data: DataParams, stream: Stream | None, like: Preparation | None) -> Dataset:
@@ -88,17 +103,20 @@ def fit_and_keep(
     params: TrainingParams,
     objective_for: Callable[[Dataset], Objective],
     like: Preparation | None = None,
+    *,
+    around: Callable[[Model, Dataset], Model] | None = None,
 ) -> Iterator[Yield]:
     """Trains ``params.model``, writes it as the artifact ``model``, and measures it reloaded.
 
-    With ``like``, its data is made ready in the way of a model that exists already. All ranks of a
-    gang train; rank 0 alone keeps and measures.
+    With ``like``, its data is made ready in the way of a model that exists already. ``around`` puts
+    around the model what is trained with it and not kept (see ``Around``). All ranks of a gang
+    train; rank 0 alone keeps and measures.
     """
     from runner.torchlib import artifact
     from runner.torchlib.measure import measure_artifact
 
     with gang(context):
-        trained = yield from _train(context, params, objective_for, like)
+        trained = yield from _train(context, params, objective_for, like, around)
     if trained is None:
         return
     model, spec, data = trained
@@ -114,9 +132,11 @@ def _train(
     params: TrainingParams,
     objective_for: Callable[[Dataset], Objective],
     like: Preparation | None,
+    around: Callable[[Model, Dataset], Model] | None,
 ) -> Generator[Yield, None, tuple[Model, ModelSpec, Dataset] | None]:
     """The trained model and its data, on rank 0. Data that is streamed, the gang reads together."""
     from runner.data.models import ModelSpec, check_form
+    from runner.torchlib.blocks import state_inside
     from runner.torchlib.models import build, try_out
 
     block_size = params.model.args.get("block_size") or 128
@@ -139,7 +159,8 @@ def _train(
     model = make()
     try_out(model, data)
     changed = yield from change(context, params, model, data)
-    engine = _engine(context, params, model, has_graphs=changed.has_graphs)
+    whole = model if around is None else around(model, data)
+    engine = _engine(context, params, whole, has_graphs=changed.has_graphs)
     with data.reading():
         at_peak = changed.samples_per_s_at_peak
         yield from _fit(context, params, engine, data, objective_for(data), at_peak)
@@ -148,7 +169,7 @@ def _train(
         return None
     if context.world_size > 1:
         model = make()
-        model.load_state_dict(state)
+        model.load_state_dict(state if around is None else state_inside(state))
     return model, spec, data
 
 
@@ -166,6 +187,25 @@ def gang(context: Context) -> AbstractContextManager[None]:
         device=context.device,
         timeout_s=min(COLLECTIVE_LIMIT_S, context.timeout_s or COLLECTIVE_LIMIT_S),
     )
+
+
+def tune(
+    context: Context,
+    params: TrainingParams,
+    model: Model,
+    data: Dataset,
+    objective: Objective,
+    zeros: Zeros | None = None,
+) -> Iterator[Yield]:
+    """Trains a model that there is already, in place, on this worker alone.
+
+    ``zeros`` keep weights at zero meanwhile.
+    """
+    changed = yield from change(context, params, model, data)
+    engine = _engine(context, params, model, has_graphs=changed.has_graphs)
+    with data.reading():
+        at_peak = changed.samples_per_s_at_peak
+        yield from _fit(context, params, engine, data, objective, at_peak, zeros)
 
 
 def _engine(context: Context, params: TrainingParams, model: Model, *, has_graphs: bool) -> Engine:
@@ -214,6 +254,7 @@ def _fit(
     data: Dataset,
     objective: Objective,
     at_peak: float | None,
+    zeros: Zeros | None = None,
 ) -> Iterator[Yield]:
     from runner.torchlib.checkpoint import Checkpoints
     from runner.torchlib.loop import count_steps, fit
@@ -293,5 +334,6 @@ def _fit(
         augmentation=augmentation,
         average=average,
         stopping=stopping,
+        zeros=zeros,
         samples_per_s_at_peak=None if at_peak is None else at_peak * context.world_size,
     )

@@ -21,9 +21,11 @@ from runner.builtin import (
     format_of,
     unfit,
 )
+from runner.kinds.gates import GATES, GatesParams
 from runner.kinds.parallelism import ParallelismParams
-from runner.kinds.techniques import AugmentParams, EarlyStoppingParams, EmaParams
-from runner.parameters import MAX_COUNT, Parameters, PositiveInt
+from runner.kinds.stepping import SteppingParams, TorchSteppingParams
+from runner.kinds.techniques import EarlyStoppingParams, EmaParams
+from runner.parameters import Parameters, PositiveInt
 
 Factory = Annotated[
     str,
@@ -158,6 +160,11 @@ class DataParams(SourceParams):
     test_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
         0.2, description="share held out for testing, where the data brings no split"
     )
+    train_samples: PositiveInt | None = Field(
+        None,
+        description="train on so many of the samples that are not held out, of each class its "
+        "share; the same ones in every task",
+    )
     stream: bool = Field(
         False,
         description="read Parquet files or folders of images again in every epoch, each worker its "
@@ -178,11 +185,30 @@ class DataParams(SourceParams):
             )
         return self
 
+    @model_validator(mode="after")
+    def _has_so_many(self) -> DataParams:
+        if self.train_samples is None:
+            return self
+        if self.stream:
+            raise ValueError("'train_samples' does not go with 'stream'; expected one of them")
+        known = self.all_known_samples
+        if known is not None and self.train_samples > known:
+            raise ValueError(
+                f"train_samples is {self.train_samples:,}, and {self.name} has {known:,} that are "
+                "not held out; expected at most that"
+            )
+        return self
+
     @property
-    def train_samples(self) -> int | None:
-        """How many samples there are to train on, where that is known before anything is read."""
+    def all_known_samples(self) -> int | None:
+        """How many samples are not held out, where that is known before anything is read."""
         samples = SAMPLES.get(self.name or "")
         return None if samples is None else samples - math.ceil(samples * self.test_fraction)
+
+    @property
+    def known_samples(self) -> int | None:
+        """How many samples there are to train on, where that is known before anything is read."""
+        return self.train_samples or self.all_known_samples
 
 
 class MeasuredDataParams(SourceParams):
@@ -195,35 +221,6 @@ class MeasuredDataParams(SourceParams):
     )
 
 
-class OptimizerParams(Parameters):
-    """The optimizer, with PyTorch's names for its settings."""
-
-    name: Literal["adamw", "adam", "sgd", "adafactor", "muon"] = Field(
-        "adamw", description="which optimizer; muon for matrices, with adamw for the rest"
-    )
-    learning_rate: Annotated[float, Field(gt=0.0)] = Field(1e-3, description="peak learning rate")
-    weight_decay: Annotated[float, Field(ge=0.0)] = Field(
-        0.01, description="decay of weight matrices; biases and norms are left alone"
-    )
-    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.9, description="for sgd")
-    betas: tuple[
-        Annotated[float, Field(ge=0.0, lt=1.0)], Annotated[float, Field(ge=0.0, lt=1.0)]
-    ] = Field((0.9, 0.999), description="for adam and adamw")
-
-
-class SchedulerParams(Parameters):
-    """How the learning rate changes over the run, after a linear warm-up."""
-
-    name: Literal["constant", "linear", "cosine", "one-cycle"] = Field(
-        "constant",
-        description="shape after the warm-up; linear and cosine end at zero; one-cycle warms up "
-        "over three tenths of the steps unless told",
-    )
-    warmup_steps: Annotated[int, Field(ge=0, le=MAX_COUNT)] = Field(
-        0, description="steps from zero to the peak"
-    )
-
-
 class CheckpointParams(Parameters):
     """When to write down all that a training needs to go on as if it had never stopped."""
 
@@ -233,15 +230,15 @@ class CheckpointParams(Parameters):
     )
 
 
-class FittingParams(Parameters):
-    """What every kind takes that trains a model, in whatever framework."""
-
+class _Sources(Parameters):
     data: DataParams = Field(description="what to train and measure on")
     model: ModelParams = Field(description="what to train")
-    optimizer: OptimizerParams = Field(default_factory=OptimizerParams)
-    lr_scheduler: SchedulerParams = Field(default_factory=SchedulerParams)
-    max_epochs: PositiveInt | None = Field(None, description="passes over the training data")
-    max_steps: PositiveInt | None = Field(None, description="optimizer steps, instead of epochs")
+
+
+class FittingParams(SteppingParams, _Sources):
+    """What every kind takes that trains a model, in whatever framework."""
+
+    gates: GatesParams | None = Field(None, description=GATES)
 
     @model_validator(mode="after")
     def _model_takes_the_data(self) -> FittingParams:
@@ -257,22 +254,10 @@ class FittingParams(Parameters):
             raise ValueError("expected exactly one of 'max_epochs' and 'max_steps'")
         return self
 
-    @model_validator(mode="after")
-    def _warms_up_in_time(self) -> FittingParams:
-        if self.max_steps is not None and self.lr_scheduler.warmup_steps > self.max_steps:
-            raise ValueError(
-                f"expected max_steps of at least warmup_steps, which is "
-                f"{self.lr_scheduler.warmup_steps}"
-            )
-        return self
 
-
-class TrainingParams(FittingParams):
+class TrainingParams(TorchSteppingParams, FittingParams):
     """What every kind takes that trains a model with PyTorch."""
 
-    global_batch_size: PositiveInt | None = Field(
-        None, description="samples that one optimizer step sees; 64 unless the others give it"
-    )
     per_device_batch_size: PositiveInt | Literal["auto"] | None = Field(
         None,
         description="samples that one forward pass sees; auto: the most that the GPU's memory "
@@ -281,17 +266,6 @@ class TrainingParams(FittingParams):
     gradient_accumulation_steps: PositiveInt | None = Field(
         None, description="forward passes for one optimizer step; 1 unless the others give it"
     )
-    max_grad_norm: Annotated[float, Field(gt=0.0)] | None = Field(
-        None, description="clip the gradient's norm to this"
-    )
-    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
-        0.0, description="weight of the uniform distribution in the target"
-    )
-    precision: Literal["auto", "fp32", "bf16-mixed", "fp16-mixed", "bf16-true", "fp8"] = Field(
-        "auto",
-        description="numbers to compute in; auto: bf16-mixed on a GPU that has it, or fp32; fp8: "
-        "wide linear layers in it, on H100 and the like, which pays with compile: true only",
-    )
     ema: EmaParams | None = Field(
         None, description="evaluate and keep a moving average of the weights, not the last ones"
     )
@@ -299,9 +273,6 @@ class TrainingParams(FittingParams):
         None,
         description="end when it no longer gets better; the weights of the best evaluation are "
         "what is kept",
-    )
-    augment: AugmentParams | None = Field(
-        None, description="change the images that are trained on, anew in every epoch"
     )
     activation_checkpointing: bool = Field(
         False,
@@ -312,11 +283,6 @@ class TrainingParams(FittingParams):
         False,
         description="torch.compile each block, or the whole of a model without blocks; a small one "
         "on one GPU into CUDA graphs",
-    )
-    deterministic: bool = Field(
-        False,
-        description="the same bits each time on a GPU too, with slower kernels; an operation that "
-        "has none ends the task",
     )
     parallelism: ParallelismParams = Field(default_factory=ParallelismParams)
     checkpoint: CheckpointParams | None = Field(

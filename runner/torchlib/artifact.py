@@ -12,13 +12,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from runner.data.described import DESCRIPTION, Described, read, weights_in, write
+from runner.data.described import DESCRIPTION, WEIGHTS, Described, read, weights_in, write
 from runner.data.models import ModelSpec
+from runner.data.origin import Origin
 from runner.errors import TaskError
 from runner.torchlib.data import Dataset, origin_of
 from runner.torchlib.models import build
-
-WEIGHTS = "model.safetensors"
+from runner.torchlib.widths import Widths, resize
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -28,10 +28,19 @@ class LoadedModel(Described):
     model: nn.Module
 
 
-def save(folder: Path, model: nn.Module, *, spec: ModelSpec, dataset: Dataset) -> None:
+def save(
+    folder: Path,
+    model: nn.Module,
+    *,
+    spec: ModelSpec,
+    dataset: Dataset,
+    pruned: Widths | None = None,
+    trained_on: Origin | None = None,
+) -> None:
     """Writes ``model`` to ``folder``, which appears whole or not at all.
 
-    A folder of this name is replaced. ``dataset`` is what it was trained on.
+    A folder of this name is replaced. ``dataset`` is what it was trained on, unless ``trained_on``
+    says otherwise. ``pruned`` are the widths of the layers that ``spec`` makes wider.
     """
     described = Described(
         spec=spec,
@@ -40,14 +49,15 @@ def save(folder: Path, model: nn.Module, *, spec: ModelSpec, dataset: Dataset) -
         input_dtype=str(dataset.train_inputs.dtype).removeprefix("torch."),
         classes=dataset.classes,
         preprocessing=dataset.preprocessing,
-        trained_on=origin_of(dataset),
+        trained_on=trained_on or origin_of(dataset),
+        pruned=pruned or {},
     )
     write(
         folder,
         described,
         framework="torch",
         # Keeps one copy of weights that two layers share, and puts each in its plain order.
-        put=lambda unfinished: save_model(model, str(unfinished / WEIGHTS)),
+        put=lambda unfinished: save_model(model, str(unfinished / WEIGHTS["torch"])),
     )
 
 
@@ -58,15 +68,8 @@ def load(folder: Path) -> LoadedModel:
     weights are not those of the model that is described.
     """
     described = read(folder, framework="torch")
-    spec = described.spec
-    model = build(
-        name=spec.name,
-        factory=spec.factory,
-        args=spec.args,
-        input_shape=described.input_shape,
-        num_classes=len(described.classes),
-    )
-    weights = weights_in(folder, WEIGHTS)
+    spec, model = described.spec, as_described(described)
+    weights = weights_in(folder, WEIGHTS["torch"])
     try:
         load_model(model, str(weights))
     except (SafetensorError, OSError) as error:
@@ -83,13 +86,22 @@ def load(folder: Path) -> LoadedModel:
     return LoadedModel(model=model, **described.values())
 
 
+def as_described(described: Described) -> nn.Module:
+    """A fresh model of this description, as wide as it says, whose weights are still to come."""
+    spec = described.spec
+    model = build(
+        name=spec.name,
+        factory=spec.factory,
+        args=spec.args,
+        input_shape=described.input_shape,
+        num_classes=len(described.classes),
+    )
+    resize(model, described.pruned)
+    return model
+
+
 def check_data(loaded: LoadedModel, data: Dataset) -> None:
     """Raises TaskError unless ``data`` is what the model was made for and holds out what is new."""
     loaded.check(
         task=data.task, input_shape=data.input_shape, classes=data.classes, origin=origin_of(data)
     )
-
-
-def size_bytes(folder: Path) -> int:
-    """What the model takes on disk: its weights and its description, in bytes."""
-    return sum((folder / name).stat().st_size for name in (DESCRIPTION, WEIGHTS))

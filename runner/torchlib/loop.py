@@ -29,6 +29,7 @@ from runner.torchlib.windows import source_of
 if TYPE_CHECKING:
     from runner.torchlib.augmentation import Augmentation
     from runner.torchlib.checkpoint import Checkpoints
+    from runner.torchlib.pruning.gradual import Zeros
     from runner.torchlib.stopping import EarlyStopping
     from runner.torchlib.weights import Average
 
@@ -57,6 +58,7 @@ def fit(
     augmentation: Augmentation | None = None,
     average: Average | None = None,
     stopping: EarlyStopping | None = None,
+    zeros: Zeros | None = None,
     samples_per_s_at_peak: float | None = None,
 ) -> Iterator[Metric | Progress | Fact]:
     """Trains the engine's model in place for ``schedule.total_steps`` steps, or until ``stopping``.
@@ -65,7 +67,8 @@ def fit(
     samples (what is left at the end of an epoch makes a shorter step), which all ranks share. With
     ``micro_batch_size`` a rank takes its part in portions and adds the gradients up: same mean,
     less memory. With an ``average`` it is this that is evaluated and that the model ends with; with
-    ``stopping`` the model ends with what was best of all that was evaluated.
+    ``stopping`` the model ends with what was best of all that was evaluated. ``zeros`` keep weights
+    at zero that are pruned.
 
     Yields at fixed steps ``train/loss``, the mean since its last point, at most 200 times, and at
     ends of epochs ``test/loss`` and ``test/accuracy``, at most 50 times, the last after the last
@@ -118,6 +121,9 @@ def fit(
         if stopping is not None:
             stopping.restore(resumed.notes)
         yield Metric(name="checkpoint/resumed_at_step", value=step)
+
+    if zeros is not None:
+        zeros.update(step)
 
     def is_evaluated(epoch: int) -> bool:
         return epoch % evaluation_interval == 0 or step == total_steps
@@ -177,6 +183,8 @@ def fit(
             for parameter in parameters:
                 parameter.grad = None
             step += 1
+            if zeros is not None:
+                zeros.update(step)
             if average is not None:
                 average.update(step)
             timed_samples += window.samples
@@ -243,10 +251,12 @@ def _told(checkpoints: Checkpoints) -> Iterator[Fact]:
 def _generators(device: str) -> list[torch.Generator]:
     """What models draw from: torch.manual_seed would also set that of every other device."""
     found = [torch.default_generator]
-    if torch.device(device).type == "cuda":
+    kind, index = torch.device(device).type, torch.device(device).index
+    if kind in ("cuda", "npu"):
+        module = torch.get_device_module(kind)
         # Asked in any case, as there are no generators before CUDA has started.
-        current, index = torch.cuda.current_device(), torch.device(device).index
-        found.append(torch.cuda.default_generators[current if index is None else index])
+        current = module.current_device()
+        found.append(module.default_generators[current if index is None else index])
     return found
 
 
