@@ -32,6 +32,9 @@ def load(
     test_fraction: float | None = None,
     seed: int = 0,
     block_size: int = 128,
+    train_samples: int | None = None,
+    keeps_rest: bool = False,
+    unlabelled: Mapping[str, Any] | None = None,
     like: Preparation | None = None,
 ) -> Dataset:
     """The data set that a spec's ``data`` names, by exactly one of ``name``, ``path``, ``factory``.
@@ -44,7 +47,9 @@ def load(
     ``label`` is a table's column of classes, by default the last; ``test_fraction`` is held out
     where the data has no split of its own, chosen by ``seed`` for tables, arrays and image folders,
     fixed for named data, and the end of a text; ``block_size`` is the length of a text's sequences,
-    in bytes.
+    in bytes. Of the samples to train on, ``train_samples`` are taken, by default all; the others
+    stay as samples without labels where ``keeps_rest``, and others such are added from the source
+    ``unlabelled``, a map of ``name``, ``path`` and so on (see ``runner.data.labels``).
 
     With ``like``, the data is made ready for a model that exists already: its classes in its order,
     its columns by name, its mean and deviation. By default, ``test_fraction`` is then that of the
@@ -53,12 +58,48 @@ def load(
 
     Raises TaskError for whatever can't be read or does not make a data set.
     """
+    data = _load(
+        name=name,
+        path=path,
+        format=format,
+        factory=factory,
+        args=args or {},
+        label=label,
+        test_fraction=test_fraction,
+        seed=seed,
+        block_size=block_size,
+        like=like,
+    )
+    if train_samples is not None:
+        from runner.data.labels import limited
+
+        is_rescaled = like is None and unlabelled is None
+        data = limited(data, train_samples, keeps_rest=keeps_rest, is_rescaled=is_rescaled)
+    if unlabelled is not None:
+        from runner.data.unlabelled import with_unlabelled
+
+        data = with_unlabelled(data, **unlabelled)
+    return data
+
+
+def _load(
+    *,
+    name: str | None,
+    path: str | None,
+    format: str | None,
+    factory: str | None,
+    args: Mapping[str, Any],
+    label: str | None,
+    test_fraction: float | None,
+    seed: int,
+    block_size: int,
+    like: Preparation | None,
+) -> Dataset:
     given = [value for value in (name, path, factory) if value is not None]
     if len(given) != 1:
         raise TaskError(
             f"data needs one of name, path and factory, and {len(given)} of them are given"
         )
-    args = args or {}
     if factory is not None:
         from runner.data.arrays import from_factory
 

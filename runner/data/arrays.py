@@ -46,6 +46,15 @@ def read_npz(
     )
 
 
+def read_inputs(path: Path) -> Array:
+    """The samples of an ``.npz`` file alone: its ``x``, or ``x_train``. Raises as ``read_npz``."""
+    arrays = _read(path)
+    for name in ("x", "x_train"):
+        if name in arrays:
+            return inputs_of(arrays[name], name, str(path))
+    raise TaskError(f"{path} holds {', '.join(arrays) or 'nothing'}; it needs x, or x_train")
+
+
 def _read(path: Path) -> dict[str, Array]:
     # Told apart here, as NumPy takes any other file for pickled data, and says so.
     if not zipfile.is_zipfile(path):
@@ -122,11 +131,12 @@ def _check_dataset(data: Dataset, source: str) -> None:
 
 
 def _labelled(inputs: Any, labels: Any, names: tuple[str, str], source: str) -> Labelled:
-    samples = _inputs(inputs, names[0], source)
+    samples = inputs_of(inputs, names[0], source)
     return Labelled(inputs=samples, labels=_labels(labels, names[1], samples, source))
 
 
-def _inputs(values: Any, name: str, source: str) -> Array:
+def inputs_of(values: Any, name: str, source: str) -> Array:
+    """Samples, with channels first. Raises TaskError, naming ``source``, if they are none."""
     array = np.asarray(values)
     if array.dtype.kind not in "iufb" or array.ndim not in (2, 3, 4) or not array.size:
         raise TaskError(

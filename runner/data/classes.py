@@ -86,17 +86,7 @@ def split(
     lack to that after rounding down goes to those with the largest remainders. With a fraction of
     one, all are. Raises TaskError if otherwise either part would be empty.
     """
-    # RandomState and not default_rng: its stream is frozen for good (NEP 19), and a split that
-    # moved with numpy's version would make old and new results incomparable.
-    order = np.random.RandomState(seed).permutation(len(targets))
-    total = math.ceil(len(targets) * test_fraction)
-    sizes = np.bincount(targets)
-    shares, remainders = np.divmod(sizes * total, len(targets))
-    lacking = total - int(shares.sum())
-    shares[np.argsort(-remainders, kind="stable")[:lacking]] += 1
-    held_out = np.zeros(len(targets), dtype=bool)
-    for index, share in enumerate(shares):
-        held_out[order[targets[order] == index][:share]] = True
+    held_out = drawn(targets, math.ceil(len(targets) * test_fraction), seed=seed)
     train, test = np.flatnonzero(~held_out), np.flatnonzero(held_out)
     if (not len(train) and test_fraction < 1.0) or not len(test):
         raise TaskError(
@@ -105,6 +95,24 @@ def split(
             hint="give more samples, or another test_fraction",
         )
     return train, test
+
+
+def drawn(targets: NDArray[np.int64], total: int, *, seed: int) -> NDArray[np.bool_]:
+    """Which samples are among ``total`` that are drawn, of each class its share.
+
+    What the shares lack to that after rounding down goes to those with the largest remainders.
+    """
+    # RandomState and not default_rng: its stream is frozen for good (NEP 19), and a split that
+    # moved with numpy's version would make old and new results incomparable.
+    order = np.random.RandomState(seed).permutation(len(targets))
+    sizes = np.bincount(targets)
+    shares, remainders = np.divmod(sizes * total, len(targets))
+    lacking = total - int(shares.sum())
+    shares[np.argsort(-remainders, kind="stable")[:lacking]] += 1
+    found = np.zeros(len(targets), dtype=bool)
+    for index, share in enumerate(shares):
+        found[order[targets[order] == index][:share]] = True
+    return found
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -239,23 +239,15 @@ def _standardised(
     """
     train = np.asarray(train_inputs, dtype=np.float32)
     test = np.asarray(test_inputs, dtype=np.float32)
-    axes = {2: (0,), 4: (0, 2, 3)}.get(train.ndim, tuple(range(train.ndim)))
     preprocessing: Mapping[str, Any]
     if like is None:
-        # Float64 for the statistics alone: float32 sums of a few million pixels lose digits.
-        mean = train.mean(axis=axes, dtype=np.float64, keepdims=True)
-        deviation = train.std(axis=axes, dtype=np.float64, keepdims=True)
-        deviation[deviation == 0.0] = 1.0
-        preprocessing = {"mean": mean.ravel().tolist(), "std": deviation.ravel().tolist()}
+        mean, deviation = (value.ravel().tolist() for value in moments(train))
+        preprocessing = {"mean": mean, "std": deviation}
         if data.features is not None:
             preprocessing |= {"features": list(data.features), "label": data.label}
     else:
         preprocessing = like.preprocessing
-        shape = [1 if axis in axes else size for axis, size in enumerate(train.shape)]
-        check_scale(preprocessing, int(np.prod(shape)))
-        mean, deviation = (np.array(preprocessing[key]).reshape(shape) for key in ("mean", "std"))
-    train = ((train - mean) / deviation).astype(np.float32)
-    test = ((test - mean) / deviation).astype(np.float32)
+    train, test = (standardised(part, preprocessing) for part in (train, test))
     return Dataset(
         train_inputs=train,
         train_targets=train_targets,
@@ -267,6 +259,34 @@ def _standardised(
         preprocessing=preprocessing,
         origin=origin,
     )
+
+
+def standardised(inputs: Array, preprocessing: Mapping[str, Any]) -> Array:
+    """Float32 inputs with a model's mean and deviation taken out of them.
+
+    Raises TaskError unless these are of as many features or channels.
+    """
+    axes = _axes(inputs)
+    shape = [1 if axis in axes else size for axis, size in enumerate(inputs.shape)]
+    check_scale(preprocessing, int(np.prod(shape)))
+    mean, deviation = (np.array(preprocessing[key]).reshape(shape) for key in ("mean", "std"))
+    result: Array = ((inputs - mean) / deviation).astype(np.float32)
+    return result
+
+
+def _axes(inputs: Array) -> tuple[int, ...]:
+    """Over which axes inputs have one mean: all but those of features, or of channels."""
+    return {2: (0,), 4: (0, 2, 3)}.get(inputs.ndim, tuple(range(inputs.ndim)))
+
+
+def moments(inputs: Array) -> tuple[Array, Array]:
+    """Mean and deviation of float32 inputs, in shapes that broadcast; one where nothing varies."""
+    axes = _axes(inputs)
+    # Float64 for the statistics alone: float32 sums of a few million pixels lose digits.
+    mean = inputs.mean(axis=axes, dtype=np.float64, keepdims=True)
+    deviation = inputs.std(axis=axes, dtype=np.float64, keepdims=True)
+    deviation[deviation == 0.0] = 1.0
+    return mean, deviation
 
 
 def check_scale(preprocessing: Mapping[str, Any], values: int) -> None:

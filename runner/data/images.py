@@ -79,16 +79,33 @@ def read_images(folder: Path) -> Labelled:
     files = image_files(folder)
     if not files:
         raise TaskError(f"{folder} has no images", hint=expected(folder))
+    return Labelled(
+        inputs=_decoded([file for _, file in files]),
+        labels=np.array([label for label, _ in files]),
+    )
+
+
+def lie_in(folder: Path) -> bool:
+    """Whether there are images in ``folder`` itself, without a class."""
+    return folder.is_dir() and bool(_images(folder))
+
+
+def read_unlabelled(folder: Path) -> Array:
+    """As the inputs of ``read_images``: those in ``folder`` itself and in its folders."""
+    files = [*_images(folder), *(file for _, file in image_files(folder))]
+    if not files:
+        raise TaskError(f"{folder} has no images", hint=f"expected {folder.name}/*.png or *.jpg")
+    return _decoded(files)
+
+
+def _decoded(files: Sequence[Path]) -> Array:
     images: list[Array] = []
-    for _, file in files:
+    for file in files:
         image = decoded(file)
         if images:
-            check_size(file, image.shape, files[0][1], images[0].shape)
+            check_size(file, image.shape, files[0], images[0].shape)
         images.append(image)
-    labels = np.array([label for label, _ in files])
-    return Labelled(
-        inputs=together(images, is_grey=all(image.ndim == 2 for image in images)), labels=labels
-    )
+    return together(images, is_grey=all(image.ndim == 2 for image in images))
 
 
 def decoded(file: Path) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,19 +27,8 @@ def read_table(path: Path, *, format: str, label: str | None, like: Mapping[str,
     label column is the default. Raises TaskError, naming column and row (from 1, without the line
     of names), for a value that is missing or is no number, and for columns that are not as asked.
     """
-    need("pyarrow", package="pyarrow", extra="files", what=f"a table in {format}")
-    import pyarrow as pa
-
-    try:
-        table = _read_csv(path) if format == "csv" else _read_parquet(path)
-    except (pa.ArrowException, OSError) as error:
-        raise TaskError(f"{path} can't be read as {format}: {error}") from error
+    table = _read(path, format)
     names = table.column_names
-    if format == "csv":
-        _check_names(path, table)
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise TaskError(f"{path} has two columns named '{twice}'", hint="rename one")
     if len(names) < 2 or not table.num_rows:
         raise TaskError(
             f"{path} has {table.num_rows} rows of {len(names)} columns; it needs rows, a column of "
@@ -55,15 +44,47 @@ def read_table(path: Path, *, format: str, label: str | None, like: Mapping[str,
     if "features" in like:
         check_features(path, features, like["features"])
         features = list(like["features"])
-    inputs = np.empty((table.num_rows, len(features)), dtype=np.float32)
-    for index, name in enumerate(features):
-        inputs[:, index] = numbers(path, name, table.column(name))
     return Labelled(
-        inputs=inputs,
+        inputs=_features(path, table, features),
         labels=labels_of(path, label, table.column(label)),
         features=tuple(features),
         label=label,
     )
+
+
+def read_features(path: Path, *, format: str, features: Sequence[str]) -> Array:
+    """The columns ``features`` of a table, float32 (rows, features), whatever others there are.
+
+    Raises TaskError as ``read_table``.
+    """
+    table = _read(path, format)
+    check_features(path, [name for name in table.column_names if name in features], [*features])
+    return _features(path, table, features)
+
+
+def _features(path: Path, table: pyarrow.Table, features: Sequence[str]) -> Array:
+    inputs = np.empty((table.num_rows, len(features)), dtype=np.float32)
+    for index, name in enumerate(features):
+        inputs[:, index] = numbers(path, name, table.column(name))
+    return inputs
+
+
+def _read(path: Path, format: str) -> pyarrow.Table:
+    """A table whose columns have names, each one of its own."""
+    need("pyarrow", package="pyarrow", extra="files", what=f"a table in {format}")
+    import pyarrow as pa
+
+    try:
+        table = _read_csv(path) if format == "csv" else _read_parquet(path)
+    except (pa.ArrowException, OSError) as error:
+        raise TaskError(f"{path} can't be read as {format}: {error}") from error
+    names = table.column_names
+    if format == "csv":
+        _check_names(path, table)
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise TaskError(f"{path} has two columns named '{twice}'", hint="rename one")
+    return table
 
 
 def parquet_files(path: Path) -> list[Path]:

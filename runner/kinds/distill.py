@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
-from runner.kinds import Kind, Yield
+from runner.kinds import Kind, Yield, keras_distill, keras_exports
 from runner.kinds.fitting import fit_and_keep
-from runner.kinds.training import ArtifactPath, TrainingParams
-from runner.model import Context, Metric
-from runner.parameters import Fraction
+from runner.kinds.gates import GATES, CompressionGatesParams
+from runner.kinds.keras_exports import ExportsParams
+from runner.kinds.keras_training import StrategyParams
+from runner.kinds.teaching import TeachingParams
+from runner.model import Context, Metric, Params
 
 STARTER = """\
 # A large model teaches a small one. Run this file with:  runner submit FILE
@@ -39,82 +40,52 @@ tasks:
 """
 
 
-class DistillParams(TrainingParams):
+class DistillParams(ExportsParams, StrategyParams, TeachingParams):
     """Train a small model, the student, on the softened outputs of a trained one, the teacher."""
 
-    teacher: ArtifactPath = Field(description="the teacher's model artifact")
-    temperature: Annotated[float, Field(gt=0.0)] = Field(
-        3.0, description="softens both models' outputs; their KL is weighted by its square"
+    framework: Literal["torch", "keras"] = Field(
+        "torch",
+        description="of both models; with keras, as for kind keras, what trains the student is "
+        "TensorFlow under a strategy, and the teacher comes from a task of kind keras",
     )
-    alpha: Fraction = Field(
-        0.7, description="weight of the soft (teacher) term; the labels weigh 1 - alpha"
-    )
-    cache_teacher: Literal["auto", "always", "never"] = Field(
-        "auto",
-        description="compute the teacher's logits once per sample and reuse them; auto does so "
-        "where they fit in memory and the samples are neither augmented nor streamed",
-    )
+    gates: CompressionGatesParams | None = Field(None, description=GATES)
 
     @model_validator(mode="after")
-    def _teacher_sees_what_the_student_sees(self) -> DistillParams:
-        if self.augment and self.cache_teacher == "always":
-            raise ValueError(
-                "'cache_teacher: always' gives a student that sees augmented samples the "
-                "teacher's answers to others; expected auto or never, or no 'augment'"
-            )
-        if self.data.stream and self.cache_teacher == "always":
-            raise ValueError(
-                "'cache_teacher' always keeps an answer to every sample in memory, and 'stream' is "
-                "for samples that do not fit there; expected auto or never"
-            )
+    def _goes_with_the_framework(self) -> DistillParams:
+        keras_distill.check(self, DistillParams.model_fields)
         return self
 
 
 def run(context: Context) -> Iterator[Yield]:
     """Distils; yields the student as artifact ``model``, both models' measurements and ratios."""
-    from runner.torchlib.artifact import load
-    from runner.torchlib.data import Dataset
+    if context.params.framework == "keras":
+        yield from keras_distill.run(context)
+        return
+    from runner.kinds.taught import Teaching
     from runner.torchlib.device import prepare
-    from runner.torchlib.distillation import make_objective
-    from runner.torchlib.measure import measure_artifact
-    from runner.torchlib.objectives import Objective
 
     params: DistillParams = context.params
     prepare(context.device, threads=context.threads, deterministic=params.deterministic)
-    teacher_folder = Path(params.teacher)
-    teacher = load(teacher_folder)
+    teaching = Teaching(context, params)
     measured: dict[str, float] = {}
-    seen: list[Dataset] = []
-
-    def objective_for(data: Dataset) -> Objective:
-        seen.append(data)
-        return make_objective(
-            teacher,
-            data,
-            temperature=params.temperature,
-            alpha=params.alpha,
-            label_smoothing=params.label_smoothing,
-            cache="never" if params.augment else params.cache_teacher,
-            device=context.device,
-        )
-
-    for item in fit_and_keep(context, params, objective_for, teacher.preparation):
+    for item in fit_and_keep(
+        context,
+        params,
+        teaching.objective_for,
+        teaching.preparation,
+        around=teaching.watched if params.features or params.attention else None,
+    ):
         if isinstance(item, Metric) and item.step is None:
             measured[item.name] = item.value
         yield item
     if context.rank > 0:
         return
-    # The teacher is measured here and not where it was trained: same process, same load.
-    baseline = {
-        metric.name: metric.value
-        for metric in measure_artifact(
-            teacher_folder, seen[0], threads=context.threads, device=context.device
-        )
-        if metric.name != "memory/peak_mb" and not metric.name.startswith("data/")
-    }
+    yield from teaching.told()
+    baseline = teaching.baseline()
     for name, value in baseline.items():
         yield Metric(name=f"baseline/{name}", value=value)
-    yield from compression(baseline, measured)
+    if baseline:
+        yield from compression(baseline, measured)
 
 
 def compression(baseline: dict[str, float], measured: dict[str, float]) -> Iterator[Metric]:
@@ -128,13 +99,23 @@ def compression(baseline: dict[str, float], measured: dict[str, float]) -> Itera
     yield Metric(name="compression/accuracy_drop", value=baseline[accuracy] - measured[accuracy])
 
 
+def _made(params: Params) -> tuple[str, ...]:
+    """The artifacts of a task: the teacher's answers are one where they are kept on disk."""
+    answers = ("logits",) if params.get("cache_teacher") == "disk" else ()
+    return (*keras_exports.made(params), *answers)
+
+
 KIND = Kind(
     name="distill",
     summary=str(DistillParams.__doc__),
     params=DistillParams,
-    outputs=("model",),
+    outputs=(*keras_exports.OUTPUTS, "logits"),
     starter=STARTER,
-    devices=("cpu", "gpu"),
+    devices=("cpu", "gpu", "tpu", "npu"),
     run=run,
     is_gang=True,
+    framework=keras_distill.framework,
+    resources=keras_distill.resources,
+    check_makers=keras_distill.check_makers,
+    made=_made,
 )

@@ -84,6 +84,12 @@ def from_arrays(arrays: runner.data.Dataset) -> Dataset:
     return Dataset(**{**values, **{name: torch.as_tensor(values[name]) for name in _TENSORS}})
 
 
+def to_arrays(data: Dataset) -> runner.data.Dataset:
+    """The same data set without PyTorch; of what is streamed, those samples that are in memory."""
+    values = {field.name: getattr(data, field.name) for field in fields(runner.data.Dataset)}
+    return runner.data.Dataset(**{**values, **{name: values[name].numpy() for name in _TENSORS}})
+
+
 def origin_of(data: Dataset) -> Origin:
     """Which samples ``data`` holds: as its source says, else told by its tensors."""
     if data.origin is not None:

@@ -1,11 +1,14 @@
 """Distillation: a student learns from a teacher's softened outputs and from the true targets.
 
-Hinton, Vinyals and Dean 2015, "Distilling the knowledge in a neural network", section 2.
+Hinton, Vinyals and Dean 2015, "Distilling the knowledge in a neural network", section 2; what else
+there is of it lies in ``soft_losses`` and ``hints``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -13,104 +16,167 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from runner.errors import TaskError
-from runner.torchlib.artifact import LoadedModel, check_data
+from runner.torchlib.answers import Answers, Store
+from runner.torchlib.artifact import LoadedModel
 from runner.torchlib.data import Dataset
-from runner.torchlib.layout import arrange, place
+from runner.torchlib.hints import Hints
+from runner.torchlib.kept_answers import Softening
+from runner.torchlib.layout import place
 from runner.torchlib.objectives import rows
+from runner.torchlib.soft_losses import (
+    Decoupled,
+    SoftTargets,
+    decoupled,
+    divergence,
+    mean_of,
+    soften,
+)
+from runner.torchlib.teachers import Teacher, of_model, teacher_logits
 
-CacheTeacher = Literal["auto", "always", "never"]
+__all__ = ["CacheTeacher", "Distillation", "Store", "make_objective", "teacher_logits"]
+
+CacheTeacher = Literal["auto", "always", "disk", "never"]
 
 CACHE_LIMIT_BYTES = 1_000_000_000
-"""The largest cache of a teacher's logits that ``auto`` makes: float32, one a target and class."""
-
-_TEACHER_BATCH = 256
+"""The most that ``auto`` keeps of a teacher's answers in memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Distillation:
-    """alpha T^2 KL(teacher_T || student_T) + (1 - alpha) CE, summed over the targets of a batch.
+    """alpha T^2 soft + (1 - alpha) CE, summed over the targets of a batch.
 
-    The distributions with index T are softmax(logits / T). The factor T^2 makes up for the soft
-    term's gradient shrinking with 1 / T^2 (end of section 2 of the paper). The teacher's logits are
-    the one tensor in ``columns``; where there is none, ``teacher`` is run on the inputs.
+    soft is KL(teacher_T || student_T), or what ``decoupled`` makes of it, between softmax(logits /
+    T). The factor T^2 makes up for its gradient shrinking with 1 / T^2 (end of section 2 of the
+    paper). A sample without a label has the soft term alone. ``hints`` add their own loss.
+
+    The teachers' answers are in ``columns``: logits, or, with ``is_softened``, log-probabilities
+    at T, as ``SoftTargets`` are; ``kept_in`` is their folder on disk. Where there are none,
+    ``teachers`` are run on the inputs; of several the mean answer by ``weights`` is taken.
     """
 
     temperature: float
     alpha: float
     label_smoothing: float = 0.0
-    teacher: nn.Module | None = None
+    decoupled: Decoupled | None = None
+    is_standardised: bool = False
+    teachers: tuple[nn.Module, ...] = ()
+    weights: tuple[float, ...] = (1.0,)
+    hints: Hints | None = None
     columns: tuple[Tensor, ...] = ()
+    is_softened: bool = False
+    kept_in: Path | None = None
 
     def __call__(
         self, logits: Tensor, inputs: Tensor, targets: Tensor, columns: tuple[Tensor, ...]
     ) -> Tensor:
         """The summed loss in nats."""
-        if self.teacher is None:
-            teacher_logits = columns[0]
+        theirs, layers = self._answers(inputs, columns)
+        student = soften(rows(logits), self.temperature, is_standardised=self.is_standardised)
+        if self.decoupled is None:
+            soft = divergence(student, theirs)
         else:
-            with torch.no_grad():
-                teacher_logits = self.teacher(inputs)
-        student = functional.log_softmax(rows(logits) / self.temperature, dim=1)
-        teacher = functional.log_softmax(rows(teacher_logits) / self.temperature, dim=1)
-        soft = functional.kl_div(student, teacher, reduction="sum", log_target=True)
+            soft = decoupled(student, theirs[-1], targets.flatten(), self.decoupled)
         hard = functional.cross_entropy(
             rows(logits),
             targets.flatten(),
             reduction="sum",
             label_smoothing=self.label_smoothing,
         )
-        return self.alpha * self.temperature**2 * soft + (1.0 - self.alpha) * hard
+        loss = self.alpha * self.temperature**2 * soft + (1.0 - self.alpha) * hard
+        if self.hints is None:
+            return loss
+        # As many times as a sample has targets, by whose number the whole is divided.
+        per_sample = targets[0].numel()
+        return loss + per_sample * self.hints.loss(layers, len(logits))
+
+    def _answers(
+        self, inputs: Tensor, columns: tuple[Tensor, ...]
+    ) -> tuple[SoftTargets, list[Tensor]]:
+        """The soft targets of a batch, and what the teacher's layers gave."""
+        if columns and self.is_softened:
+            kept = tuple(rows(column) for column in columns)
+            return (kept[0], kept[1]) if len(kept) == 2 else (kept[0],), []
+        layers: list[Tensor] = []
+        if columns:
+            logits = list(columns)
+        elif self.hints is not None:
+            answer, layers = self.hints.answers(inputs)
+            logits = [answer]
+        else:
+            with torch.no_grad():
+                logits = [teacher(inputs) for teacher in self.teachers]
+        softened = [
+            soften(rows(each), self.temperature, is_standardised=self.is_standardised)
+            for each in logits
+        ]
+        return (mean_of(softened, self.weights),), layers
 
 
 def make_objective(
-    teacher: LoadedModel,
+    teachers: LoadedModel | Sequence[Teacher],
     data: Dataset,
     *,
     temperature: float,
     alpha: float,
     cache: CacheTeacher = "auto",
     label_smoothing: float = 0.0,
+    decoupled: Decoupled | None = None,
+    is_standardised: bool = False,
+    weights: Sequence[float] | None = None,
+    top_k: int | None = None,
+    hints: Hints | None = None,
+    store: Store | None = None,
     device: str = "cpu",
 ) -> Distillation:
-    """The objective of a student that learns from ``teacher`` on ``data``.
+    """The objective of a student that learns from ``teachers`` on ``data``.
 
     ``alpha`` is the weight of the soft term, in [0, 1]. Where inputs don't change from epoch to
-    epoch, the teacher can run once over each sample and its logits be reused; ``auto`` does so
-    where they take no more than ``CACHE_LIMIT_BYTES`` (a language model has 256 of them a byte of
-    text). With augmented inputs take ``never``; where the data is streamed, nothing is reused. The
-    teacher runs in eval mode and without gradients, so that it stays as it is.
+    epoch, a teacher can run once over each sample and its logits be reused; ``auto`` does so where
+    they take no more than ``CACHE_LIMIT_BYTES`` (a language model has 256 of them a byte of text),
+    and ``disk`` in ``store``. With augmented inputs take ``never``; where the data is streamed, or
+    ``hints`` look at layers, nothing is reused. With ``top_k`` only so many classes of each answer
+    are kept; these, and answers that can't be had anew, go to the store where they are too much for
+    ``auto``. The teachers run in eval mode and without gradients, so that they stay as they are.
 
-    Raises TaskError if the teacher was made for other data.
+    Raises TaskError if a teacher was made for other data, or answers once only where inputs change.
     """
-    check_data(teacher, data)
-    if data.standardised_as(teacher.preprocessing) is not data:
-        raise TaskError(
-            "the teacher was trained on data that was standardised differently",
-            hint="give the teacher and the student the same `data`",
-        )
-    place(teacher.model, device)
-    teacher.model.eval()
-    cache_bytes = data.train_targets.numel() * len(data.classes) * 4
-    is_cached = cache == "always" or (cache == "auto" and cache_bytes <= CACHE_LIMIT_BYTES)
-    is_cached = is_cached and data.stream is None
-    return Distillation(
+    if isinstance(teachers, LoadedModel):
+        teachers = [of_model(teachers)]
+    for teacher in teachers:
+        teacher.check(data)
+    live = [teacher.model.model for teacher in teachers if teacher.model is not None]
+    for model in live:
+        place(model, device)
+        model.eval()
+    objective = Distillation(
         temperature=temperature,
         alpha=alpha,
         label_smoothing=label_smoothing,
-        teacher=None if is_cached else teacher.model,
-        columns=(teacher_logits(teacher.model, data.train_inputs, device=device),)
-        if is_cached
-        else (),
+        decoupled=decoupled,
+        is_standardised=is_standardised,
+        weights=tuple(weights or [1.0] * len(teachers)),
+        hints=hints,
     )
-
-
-def teacher_logits(teacher: nn.Module, inputs: Tensor, *, device: str) -> Tensor:
-    """The logits of ``teacher``, in eval mode, for each row of ``inputs``; they lie on the CPU."""
-    layout = place(teacher, device)
-    teacher.eval()
-    with torch.no_grad():
-        parts = [
-            teacher(arrange(part.to(device), layout)).cpu()
-            for part in torch.split(inputs, _TEACHER_BATCH)
-        ]
-    return torch.cat(parts)
+    answers = Answers(
+        teachers=teachers,
+        weights=objective.weights,
+        data=data,
+        wanted=Softening(temperature=temperature, is_standardised=is_standardised, top_k=top_k),
+        device=device,
+    )
+    is_anew = cache == "never" or data.stream is not None or hints is not None
+    only_kept = len(live) < len(teachers)
+    if is_anew and only_kept:
+        raise TaskError(
+            "a teacher that another runtime runs, or whose answers are kept, answers once for each "
+            "sample, and here it would have to in every step",
+            hint="leave augment, stream, features and attention out, or take a model of PyTorch",
+        )
+    is_too_much = cache == "auto" and answers.bytes > CACHE_LIMIT_BYTES
+    if is_anew or (is_too_much and not only_kept and top_k is None):
+        return replace(objective, teachers=tuple(live))
+    is_softened = answers.softening is not None
+    if store is None or not (cache == "disk" or is_too_much):
+        return replace(objective, columns=answers.in_memory(), is_softened=is_softened)
+    kept = answers.on_disk(store)
+    return replace(objective, columns=kept.columns, is_softened=is_softened, kept_in=kept.folder)

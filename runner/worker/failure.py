@@ -18,6 +18,7 @@ CRASH_HINT = (
 )
 BY_OTHERS_HINT = "another rank ended or hangs; the log of each rank shows where it was"
 _GLOO = "third_party/gloo|Connection (closed|reset) by peer|gloo.*[Tt]imed out"
+_COLLECTIVE = "Collective ops is aborted|Collective has timed out"
 _FATAL = re.compile(r"^Fatal Python error: (.+)\n", re.MULTILINE)
 _FRAME = re.compile(r'^  File "(.+)", line (\d+) in (.+)$', re.MULTILINE)
 _SIGNALS = {
@@ -61,10 +62,13 @@ def failure(error: BaseException, workdir: str | None) -> dict[str, Any]:
 def is_by_others(error: BaseException) -> bool:
     """Whether an error only says that another rank of the gang is gone, or does not answer.
 
-    PyTorch has types for NCCL's and the store's; gloo's come as RuntimeError.
+    PyTorch has types for NCCL's and the store's; gloo's come as RuntimeError. TensorFlow says of an
+    operation of its own, of whatever type, that it was a collective one.
     """
     if type(error).__module__.startswith("torch") and type(error).__name__.startswith("Dist"):
         return True
+    if type(error).__module__.startswith("tensorflow."):
+        return re.search(_COLLECTIVE, _message(error)) is not None
     return isinstance(error, RuntimeError) and re.search(_GLOO, str(error)) is not None
 
 

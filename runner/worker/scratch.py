@@ -57,12 +57,22 @@ def fetch(order: Order, params: type[BaseModel]) -> dict[str, Any]:
     found = dict(order.params)
     for name, field in params.model_fields.items():
         extra, value = field.json_schema_extra, found.get(name)
-        if isinstance(extra, dict) and "artifact" in extra and isinstance(value, str):
-            place = at(value)
-            if isinstance(place, Remote):
-                place.get(_inputs(order) / name)
-                found[name] = str(_inputs(order) / name)
+        if not isinstance(extra, dict) or "artifact" not in extra:
+            continue
+        if isinstance(value, str):
+            found[name] = _got(order, value, name)
+        elif isinstance(value, list | tuple):
+            found[name] = [_got(order, each, f"{name}-{index}") for index, each in enumerate(value)]
     return found
+
+
+def _got(order: Order, artifact: str, name: str) -> str:
+    """Where an artifact lies on this node, as ``name`` if it was at a URI."""
+    place = at(artifact)
+    if not isinstance(place, Remote):
+        return artifact
+    place.get(_inputs(order) / name)
+    return str(_inputs(order) / name)
 
 
 def forget_inputs(order: Order) -> None:

@@ -141,7 +141,7 @@ def test_what_is_cached(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> Non
             alpha=0.5,
             cache=cache,  # type: ignore[arg-type]
         )
-        assert (objective.teacher is None) == bool(objective.columns)
+        assert (not objective.teachers) == bool(objective.columns)
         return len(objective.columns)
 
     assert [columns(cache) for cache in ("auto", "always", "never")] == [1, 1, 0]

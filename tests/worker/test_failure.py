@@ -49,6 +49,28 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+class UnavailableError(Exception):
+    """As TensorFlow raises it, which is not installed here."""
+
+    __module__ = "tensorflow.python.framework.errors_impl"
+
+
+@pytest.mark.parametrize(
+    ("message", "is_by_others"),
+    [
+        ("Collective ops is aborted by: Error reported from /job:worker/task:1", True),
+        ("Collective has timed out waiting for other workers.", True),
+        ("failed to connect to all addresses", False),
+    ],
+)
+def test_what_tensorflow_says_of_another_rank_is_no_fault_of_this_one(
+    message: str, is_by_others: bool
+) -> None:
+    told = failure(UnavailableError(f"Graph execution error:\n\n{message}\n"), None)
+    assert told.get("by_others", False) is is_by_others
+    assert ("another rank" in told["hint"]) is is_by_others
+
+
 def test_the_users_frames_come_first_and_innermost(
     workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

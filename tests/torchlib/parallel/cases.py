@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from tempfile import mkdtemp
+from typing import Any, Literal
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
+from runner.data.models import ModelSpec
 from runner.model import Metric, Widths
-from runner.torchlib import data
+from runner.torchlib import artifact, data
+from runner.torchlib.answers import Store
 from runner.torchlib.augmentation import Augmentation
 from runner.torchlib.checkpoint import Checkpoints
 from runner.torchlib.compilation import compile_model
 from runner.torchlib.data import Dataset
+from runner.torchlib.distillation import Distillation, make_objective
 from runner.torchlib.engine import Single
 from runner.torchlib.float8 import convert
+from runner.torchlib.hints import Pair, watch
 from runner.torchlib.loop import fit
 from runner.torchlib.models import build
 from runner.torchlib.objectives import CrossEntropy
@@ -29,6 +36,7 @@ from runner.torchlib.precision import Precision
 from runner.torchlib.recomputation import recompute
 from runner.torchlib.schedules import make_schedule
 from runner.torchlib.stopping import EarlyStopping
+from runner.torchlib.teachers import find
 from runner.torchlib.weights import Average, Copy
 
 
@@ -37,7 +45,8 @@ class Case:
     """A short training. ``samples`` is how much of the data it sees, so that windows are uneven.
 
     ``checkpoints`` names a folder for one every three steps, and where to go on from; the training
-    is given up after step ``stop_at``.
+    is given up after step ``stop_at``. With ``taught`` there is a teacher, whose layers are looked
+    at through projections, or whose answers the ranks keep on disk together.
     """
 
     name: str
@@ -59,6 +68,7 @@ class Case:
     compile: bool = False
     checkpoints: str | None = None
     stop_at: int | None = None
+    taught: Literal["layers", "disk"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +120,52 @@ def make(case: Case) -> tuple[nn.Module, Dataset]:
     return model, some
 
 
+TEACHERS: dict[str, dict[str, Any]] = {
+    "mlp": {"hidden": [48, 24]},
+    "vit": {"dim": 24, "depth": 2, "heads": 4, "patch": 4},
+    "gpt": {"dim": 24, "depth": 2, "heads": 4, "tied": True},
+}
+PAIRS: dict[str, list[Pair]] = {
+    "vit": [
+        Pair(student="blocks.2", teacher="blocks.1"),
+        Pair(student="blocks.0", teacher="blocks.0", by="attention", weight=5.0),
+    ],
+    "gpt": [Pair(student="blocks.2", teacher="blocks.1", weight=0.1)],
+}
+
+
+def taught(
+    case: Case, model: nn.Module, some: Dataset, rank: int | None, folder: Path | None
+) -> tuple[nn.Module, Distillation]:
+    """What is trained, and the objective, of a student with a teacher."""
+    teacher = build(
+        name=case.model,
+        args=TEACHERS[case.model],
+        input_shape=some.input_shape,
+        num_classes=len(some.classes),
+        seed=1,
+    ).eval()
+    if case.taught == "layers":
+        hints = watch(model, teacher, PAIRS[case.model], some.train_inputs[:2], seed=0)
+        return hints.watched, Distillation(temperature=2.0, alpha=0.5, hints=hints)
+    kept = (folder or Path(mkdtemp())) / f"{case.name}-teacher"
+    if rank in (None, 0):
+        spec = ModelSpec(name=case.model, args=TEACHERS[case.model])
+        artifact.save(kept, teacher, spec=spec, dataset=some)
+    if rank is not None:
+        dist.barrier()
+    objective = make_objective(
+        [find(kept, lambda folder: nullcontext())],  # type: ignore[arg-type, return-value]
+        some,
+        temperature=2.0,
+        alpha=0.5,
+        cache="disk",
+        top_k=4,
+        store=Store(kept.with_suffix(".logits"), is_shared=rank is not None),
+    )
+    return model, objective
+
+
 def train(case: Case, rank: int | None = None, folder: Path | None = None) -> Trained:
     """On one process where ``rank`` is None, else on a gang that has met."""
     model, some = make(case)
@@ -119,6 +175,9 @@ def train(case: Case, rank: int | None = None, folder: Path | None = None) -> Tr
         recompute(model, is_compiled=case.compile)
     if case.compile:
         compile_model(model, device="cpu")
+    objective: Any = CrossEntropy()
+    if case.taught is not None:
+        model, objective = taught(case, model, some, rank, folder)
     precision = Precision(case.precision, "cpu")  # type: ignore[arg-type]
     if rank is None:
         engine: Any = Single(model, precision=precision)
@@ -155,7 +214,7 @@ def train(case: Case, rank: int | None = None, folder: Path | None = None) -> Tr
     for event in fit(
         engine,
         some,
-        objective=CrossEntropy(),
+        objective=objective,
         optimizer=optimizer,
         schedule=make_schedule(optimizer, name="cosine", warmup_steps=4, total_steps=case.steps),
         global_batch_size=case.batch,

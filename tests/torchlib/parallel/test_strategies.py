@@ -79,6 +79,30 @@ TWO = [
     Case(name="fsdp-muon", widths=FSDP2, optimizer="muon"),
     Case(name="fsdp-adafactor", widths=FSDP2, optimizer="adafactor", learning_rate=1e-2),
     Case(name="tp-ema-recomputed", model="vit", widths={"tp": 2}, ema=0.9, recompute=True),
+    # Of each epoch's last window a rank has no samples at all.
+    Case(name="ddp-taught", model="vit", widths=DDP2, micro=8, samples=129, taught="layers"),
+    Case(name="fsdp-taught", model="vit", widths=FSDP2, micro=8, taught="layers"),
+    Case(
+        name="fsdp-gpt-taught",
+        model="gpt",
+        widths=FSDP2,
+        batch=8,
+        micro=2,
+        samples=45,
+        ema=0.9,
+        taught="layers",
+    ),
+    Case(name="ddp-answers", widths=DDP2, taught="disk"),
+    Case(
+        name="pp-answers",
+        model="gpt",
+        widths={"pp": 2},
+        batch=8,
+        micro=2,
+        samples=45,
+        options={"pp_schedule": "gpipe"},
+        taught="disk",
+    ),
     Case(
         name="pp-all",
         model="vit",
@@ -104,6 +128,14 @@ STOPPING = [
 # that was never stopped.
 STOPPED = [
     Case(name="fsdp-resumed", widths=FSDP2, micro=4, checkpoints="fsdp"),
+    Case(
+        name="fsdp-taught-resumed",
+        model="vit",
+        widths=FSDP2,
+        micro=8,
+        taught="layers",
+        checkpoints="taught",
+    ),
     Case(name="ddp-fp16-resumed", widths=DDP2, precision="fp16-mixed", checkpoints="ddp"),
     Case(name="tp-resumed", model="vit", widths={"tp": 2}, micro=32, checkpoints="tp"),
     Case(name="pp-resumed", widths={"pp": 2}, micro=8, checkpoints="pp"),
