@@ -1,0 +1,173 @@
+"""ONNX files quantized by ONNX Runtime's own tools."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runner.data.classes import Array
+from runner.data.extras import need
+from runner.edge.quantizers.recipe import Recipe
+from runner.errors import TaskError
+
+GROUPS = (16, 32, 64, 128, 256)
+_ROWS_AT_ONCE = 50
+# The first with integers of 4 bit.
+_INT4_OPSET = 21
+# What a quantizer may touch; all else moves numbers about, or is left in float by all of them.
+_COMPUTING = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Mul", "Softmax", "Gather")
+
+
+def layers(path: Path) -> list[str]:
+    """The modules that the file's operators come from, in its order, of those that compute."""
+    import onnx
+
+    nodes = onnx.load(str(path)).graph.node
+    found = [node.name.partition("/")[0] for node in nodes if node.op_type in _COMPUTING]
+    return list(dict.fromkeys(found))
+
+
+def quantize(source: Path, target: Path, recipe: Recipe, samples: Array) -> None:
+    """Writes the model in ``source`` quantized as ``recipe`` says.
+
+    int8-static   signed 8-bit weights and activations between Quantize and Dequantize nodes, with
+                  the activations' ranges as ``samples`` (rows, *input_shape) show them
+    int8-dynamic  8-bit weights of matrix products; activations are quantized at each call.
+                  Convolutions are left in float: ONNX Runtime's kernels of this kind are slower
+    int8-weight,  weights of matrix products in groups (MatMulNBits) and of convolutions by channel,
+    int4-weight   which are computed with in float or int8; all else is left in float
+    """
+    need("onnxruntime", package="onnxruntime", extra="edge", what=target.name)
+    with _quiet():
+        if recipe.scheme == "int8-static":
+            _static(source, target, recipe, samples)
+        elif recipe.scheme == "int8-dynamic":
+            _dynamic(source, target, recipe)
+        else:
+            _weights(source, target, recipe, bits=4 if recipe.scheme == "int4-weight" else 8)
+
+
+class _Reader:
+    """Samples in batches, as the calibration asks for them."""
+
+    def __init__(self, name: str, samples: Array) -> None:
+        parts = np.split(samples, range(_ROWS_AT_ONCE, len(samples), _ROWS_AT_ONCE))
+        self._left: Iterator[dict[str, Array]] = iter({name: part} for part in parts)
+
+    def get_next(self) -> dict[str, Array] | None:
+        """The next batch, None after the last."""
+        return next(self._left, None)
+
+
+def _static(source: Path, target: Path, recipe: Recipe, samples: Array) -> None:
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+
+    CalibrationDataReader.register(_Reader)
+    model = onnx.load(str(source))
+    nodes = recipe.left(node.name for node in model.graph.node)
+    quantize_static(
+        model,
+        str(target),
+        _Reader(model.graph.input[0].name, samples),
+        per_channel=recipe.granularity == "channel",
+        activation_type=QuantType.QInt8,
+        weight_type=QuantType.QInt8,
+        nodes_to_exclude=nodes,
+        calibration_cache_path=source.with_suffix(".ranges"),
+    )
+
+
+def _dynamic(source: Path, target: Path, recipe: Recipe) -> None:
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    model = onnx.load(str(source))
+    nodes = recipe.left(node.name for node in model.graph.node)
+    quantize_dynamic(
+        model,
+        str(target),
+        op_types_to_quantize=["MatMul", "Gather"],
+        per_channel=recipe.granularity == "channel",
+        weight_type=QuantType.QInt8,
+        nodes_to_exclude=nodes,
+    )
+
+
+def _weights(source: Path, target: Path, recipe: Recipe, *, bits: int) -> None:
+    if recipe.granularity != "group" or recipe.group_size not in GROUPS:
+        raise TaskError(
+            f"ONNX Runtime stores weights in groups of {', '.join(map(str, GROUPS))}, and "
+            f"{recipe.granularity} {recipe.group_size or ''} is asked for",
+            hint="leave granularity and group_size out",
+        )
+    import onnx
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+    from onnxruntime.quantization.onnx_model import ONNXModel
+
+    whole = onnx.load(str(source))
+    if bits == 4:
+        whole = onnx.version_converter.convert_version(whole, _INT4_OPSET)
+    model = ONNXModel(whole)
+    model.replace_gemm_with_matmul()
+    nodes = recipe.left(node.name for node in model.graph().node)
+    for node in [*model.graph().node]:
+        if node.op_type == "Conv" and node.name not in nodes:
+            _store(model, node, bits=bits)
+    quantizer = MatMulNBitsQuantizer(
+        model.model,
+        bits=bits,
+        block_size=recipe.group_size,
+        is_symmetric=True,
+        accuracy_level=4,
+        nodes_to_exclude=nodes,
+    )
+    quantizer.process()
+    quantizer.model.save_model_to_file(str(target))
+
+
+def _store(model: Any, node: Any, *, bits: int) -> None:
+    """Puts a convolution's weights into so many bits, each output channel with a scale of its own.
+
+    They are floats again before they are multiplied with, which the runtime does as it loads them.
+    """
+    import ml_dtypes
+    from onnx import helper, numpy_helper
+
+    weight = model.get_initializer(node.input[1])
+    if weight is None:
+        return
+    values = numpy_helper.to_array(weight)
+    most = 2 ** (bits - 1) - 1
+    scale = np.abs(values).reshape(len(values), -1).max(axis=1) / most
+    scale = np.where(scale == 0.0, 1.0, scale).astype(np.float32)
+    whole = np.rint(values / scale.reshape(-1, *[1] * (values.ndim - 1))).clip(-most - 1, most)
+    stored = whole.astype(ml_dtypes.int4 if bits == 4 else np.int8)
+    names = [f"{weight.name}_{part}" for part in ("stored", "scale", "float")]
+    model.add_initializer(numpy_helper.from_array(stored, names[0]))
+    model.add_initializer(numpy_helper.from_array(scale, names[1]))
+    layer = node.name.rpartition("/")[0]
+    widened = helper.make_node(
+        "DequantizeLinear", names[:2], names[2:], name=f"{layer}/Dequantize", axis=0
+    )
+    model.graph().node.insert(0, widened)
+    node.input[1] = names[2]
+    model.remove_initializer(weight)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the advice that its tools log, and without the handler that they set up for that."""
+    root: Any = logging.getLogger()
+    handlers, disabled = [*root.handlers], root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(disabled)
+        root.handlers[:] = handlers

@@ -1,0 +1,97 @@
+"""OpenVINO's IR, quantized by NNCF."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from runner.data.classes import Array
+from runner.data.extras import need
+from runner.edge.quantizers.recipe import Recipe
+from runner.errors import TaskError
+
+
+def quantize(source: Path, target: Path, recipe: Recipe, samples: Array) -> None:
+    """Writes the ONNX model in ``source`` as IR (.xml, and .bin beside it), quantized.
+
+    int8-static   8-bit weights and activations, with the activations' ranges as ``samples`` (rows,
+                  *input_shape) show them, and biases corrected for the error
+    int8-weight,  weights alone, which are computed with in float; int4 in groups, and layers that
+    int4-weight   NNCF never takes below 8 bit (convolutions) in int8
+    """
+    for module in ("openvino", "nncf"):
+        need(module, package=module, extra="edge", what=target.name)
+    with _quiet():
+        import nncf
+        import openvino
+
+        model = openvino.convert_model(str(source))
+        try:
+            if recipe.scheme == "int8-static":
+                model = _static(nncf, model, recipe, samples)
+            else:
+                model = _weights(nncf, model, recipe)
+        except (nncf.ValidationError, nncf.InternalError, nncf.ParameterNotSupportedError) as error:
+            raise TaskError(f"NNCF can't make {recipe.scheme} of it: {error}") from error
+        openvino.save_model(model, str(target))
+
+
+def _static(nncf: Any, model: Any, recipe: Recipe, samples: Array) -> Any:
+    kinds = {op.get_type_name() for op in model.get_ordered_ops()}
+    is_transformer = bool(kinds & {"Softmax", "ScaledDotProductAttention"}) and "MatMul" in kinds
+    return nncf.quantize(
+        model,
+        nncf.Dataset([part[None] for part in samples]),
+        subset_size=len(samples),
+        preset=nncf.QuantizationPreset.MIXED,
+        model_type=nncf.ModelType.TRANSFORMER if is_transformer else None,
+        ignored_scope=_ignored(nncf, recipe),
+        advanced_parameters=_per_tensor(nncf) if recipe.granularity == "tensor" else None,
+    )
+
+
+def _per_tensor(nncf: Any) -> Any:
+    from nncf.quantization.advanced_parameters import QuantizationParameters
+
+    return nncf.AdvancedQuantizationParameters(
+        weights_quantization_params=QuantizationParameters(per_channel=False)
+    )
+
+
+def _weights(nncf: Any, model: Any, recipe: Recipe) -> Any:
+    if recipe.scheme == "int8-weight":
+        return nncf.compress_weights(
+            model, mode=nncf.CompressWeightsMode.INT8_SYM, ignored_scope=_ignored(nncf, recipe)
+        )
+    return nncf.compress_weights(
+        model,
+        mode=nncf.CompressWeightsMode.INT4_SYM,
+        ratio=1.0,
+        all_layers=True,
+        group_size=-1 if recipe.granularity == "channel" else recipe.group_size,
+        ignored_scope=_ignored(nncf, recipe),
+        advanced_parameters=nncf.AdvancedCompressionParameters(
+            group_size_fallback_mode=nncf.GroupSizeFallbackMode.ADJUST
+        ),
+    )
+
+
+def _ignored(nncf: Any, recipe: Recipe) -> Any:
+    patterns = [rf"^{re.escape(name)}/.*$" for name in recipe.floats]
+    return nncf.IgnoredScope(patterns=patterns, validate=False) if patterns else None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without NNCF's account of what it does, and its bars of progress."""
+    logger = logging.getLogger("nncf")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,25 @@
+"""How a model is to be quantized, whoever does it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """``scheme`` is one of those of kind quantize. ``granularity`` tells what shares one scale.
+
+    All of a layer's weights (``tensor``), those of an output channel (``channel``), or so many of
+    one in a row as ``group_size`` says (``group``). Modules called as in ``floats`` stay as they
+    are.
+    """
+
+    scheme: str
+    granularity: str = "channel"
+    group_size: int | None = None
+    floats: tuple[str, ...] = ()
+
+    def left(self, nodes: Iterable[str]) -> list[str]:
+        """Of nodes, called ``blocks.0.up/MatMul`` after their module, those that stay in float."""
+        return [name for name in nodes if name.partition("/")[0] in self.floats]

@@ -1,0 +1,195 @@
+"""Forms of one model that are tried: made by a runtime's quantizer, and asked for their answers."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from importlib import import_module
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runner.errors import TaskError
+from runner.kinds.schemes import Choice, Runtime
+
+if TYPE_CHECKING:
+    from runner.data.classes import Array
+    from runner.data.dataset import Dataset
+    from runner.data.described import Format
+    from runner.edge.quantizers.recipe import Recipe
+    from runner.torchlib.artifact import LoadedModel
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Maker:
+    """What makes a runtime's files: ``quantize`` of a module, of what Source has as ``source``.
+
+    A file takes so many rows as ``batch_size`` says, or any.
+    """
+
+    module: str
+    format: Format
+    file: str
+    source: str = "onnx"
+    parts: tuple[str, ...] = ()
+    batch_size: int | None = None
+
+
+_MAKERS: Mapping[Runtime, _Maker] = {
+    "onnx": _Maker(module="runner.edge.quantizers.onnx", format="onnx", file="model.onnx"),
+    "openvino": _Maker(
+        module="runner.edge.quantizers.openvino",
+        format="openvino",
+        file="model.xml",
+        parts=("model.bin",),
+    ),
+    "litert": _Maker(
+        module="runner.edge.quantizers.litert",
+        format="litert",
+        file="model.tflite",
+        source="litert",
+        batch_size=1,
+    ),
+}
+_TORCH = _Maker(module="", format="torch-quantized", file="model.pt")
+_CALLS = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Candidate:
+    """A choice, made into ``folder`` after ``recipe``, in whose ``floats`` is what stayed so."""
+
+    choice: Choice
+    recipe: Recipe
+    folder: Path
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Source:
+    """What candidates are made from: a model, what it is measured on, and samples to calibrate.
+
+    ``scratch`` is a folder for what is tried.
+    """
+
+    loaded: LoadedModel
+    data: Dataset
+    samples: Array
+    parameters: int
+    scratch: Path
+    threads: int = 1
+    device: str = "cpu"
+
+    @property
+    def trained(self) -> Path:
+        """Where the ONNX file is that a training for int8-qat makes."""
+        return self.scratch / "trained.onnx"
+
+    @cached_property
+    def onnx(self) -> Path:
+        """The model as an ONNX file, in floats. Raises TaskError if it can't be had."""
+        from runner.torchlib.to_onnx import write_onnx
+
+        path = self.scratch / "float.onnx"
+        write_onnx(self.loaded, path)
+        return path
+
+    @cached_property
+    def litert(self) -> Path:
+        """The model as a LiteRT file of batch 1, in floats. Raises TaskError if it can't be had."""
+        from runner.data.extras import need
+        from runner.torchlib.exporting import exported
+
+        need("litert_torch", package="litert-torch", extra="litert", what="a model for LiteRT")
+        from runner.torchlib.to_litert import write_litert
+
+        path = self.scratch / "float.tflite"
+        write_litert(exported(self.loaded, batch_size=1), path, what=str(self.loaded.spec))
+        return path
+
+    @cached_property
+    def layers(self) -> list[str]:
+        """The names of the modules that compute, each of which can be left in float."""
+        from runner.edge.quantizers.onnx import layers
+
+        return layers(self.onnx)
+
+    @cached_property
+    def _numbers(self) -> Iterator[int]:
+        return count()
+
+    def make(self, choice: Choice, recipe: Recipe, *, samples: int | None = None) -> Candidate:
+        """Quantizes the model, with so many of the samples. Raises TaskError where it can't be."""
+        if self.device != "cpu" and choice.runtime in ("openvino", "litert"):
+            raise TaskError(
+                f"{choice.runtime} runs on a CPU, and this task is on {self.device}",
+                hint="leave accelerators out, or take runtime onnx or torch",
+            )
+        if choice.runtime == "torch":
+            return self._write(choice, recipe, _TORCH, partial(self._in_torch, recipe))
+        maker = _MAKERS[choice.runtime]
+        if choice.scheme == "int8-qat":
+            return self._write(choice, recipe, maker, self._copy_trained)
+        quantize: Callable[..., None] = import_module(maker.module).quantize
+        whole: Path = getattr(self, maker.source)
+        given = self.samples[:samples]
+        put = partial(quantize, whole, recipe=recipe, samples=given)
+        return self._write(choice, recipe, maker, put)
+
+    def _in_torch(self, recipe: Recipe, file: Path) -> None:
+        from runner.torchlib.quantized import write_quantized
+
+        write_quantized(
+            self.loaded,
+            file,
+            scheme=recipe.scheme,
+            group_size=recipe.group_size if recipe.granularity == "group" else None,
+            floats=recipe.floats,
+            device=self.device,
+        )
+
+    def _copy_trained(self, file: Path) -> None:
+        shutil.copy(self.trained, file)
+
+    def _write(
+        self, choice: Choice, recipe: Recipe, maker: _Maker, put: Callable[[Path], None]
+    ) -> Candidate:
+        from runner.data.described import Described, Form, write
+
+        form = Form(
+            format=maker.format,
+            file=maker.file,
+            parts=maker.parts,
+            scheme=choice.scheme,
+            batch_size=maker.batch_size,
+            parameters=self.parameters,
+        )
+        folder = self.scratch / f"{choice.name}-{next(self._numbers)}"
+        write(
+            folder,
+            Described(**{**self.loaded.values(), "form": form}),
+            framework="torch",
+            put=lambda within: put(within / maker.file),
+        )
+        return Candidate(choice=choice, recipe=recipe, folder=folder)
+
+    def without(self, recipe: Recipe, floats: Iterable[str]) -> Recipe:
+        """The recipe with these layers left in float besides."""
+        return replace(recipe, floats=(*recipe.floats, *floats))
+
+
+def answers(candidate: Candidate, source: Source, inputs: Array) -> Array:
+    """What it gives for these samples, as a fresh process loaded it.
+
+    Raises TaskError if its runtime refuses it, or gives others once it has been called.
+    """
+    from runner.serving.measuring import check_same
+    from runner.serving.server import Server
+
+    with Server(candidate.folder, threads=source.threads, device=source.device) as server:
+        server.use(inputs)
+        found = server.outputs()
+        server.warm_up(1, _CALLS)
+        check_same(server, found)
+        return found

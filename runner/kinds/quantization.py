@@ -1,0 +1,277 @@
+"""What kind quantize does: try what suits the model, keep the fastest within the gate."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runner.errors import TaskError
+from runner.kinds import Yield
+from runner.kinds.aware_training import train_aware
+from runner.kinds.backing_off import back_off
+from runner.kinds.candidates import Candidate, Source, answers
+from runner.kinds.schemes import GRANULARITY, Choice, choices
+from runner.kinds.training import MeasuredDataParams
+from runner.model import Artifact, Context, Fact, Metric, Progress
+
+if TYPE_CHECKING:
+    from runner.data.classes import Array
+    from runner.data.dataset import Dataset
+    from runner.edge.quantizers.recipe import Recipe
+    from runner.kinds.quantize import QuantizeParams
+    from runner.serving.measuring import Measured
+    from runner.torchlib.artifact import LoadedModel
+
+GROUP_SIZE = 128
+# With fewer, what a layer alone does to the answers is still told apart.
+_FEW_SAMPLES = 64
+_SHOWN_LAYERS = 8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Tried:
+    """A candidate and what was measured of it, beside the model that it was made from."""
+
+    candidate: Candidate
+    measured: Measured
+    baseline: Measured
+
+    @property
+    def drop(self) -> float:
+        """The accuracy that it lost."""
+        return self.baseline.score.accuracy - self.measured.score.accuracy
+
+    @property
+    def gain(self) -> float:
+        """How many times faster: the geometric mean of one sample's call and of throughput."""
+        alone = self.baseline.speed.latency_p50_ms / self.measured.speed.latency_p50_ms
+        together = self.measured.speed.samples_per_s / self.baseline.speed.samples_per_s
+        return math.sqrt(alone * together)
+
+
+def run(context: Context) -> Iterator[Yield]:
+    """Quantizes; yields the artifact ``model``, its figures, and those of all that was tried."""
+    from runner.torchlib.artifact import load
+    from runner.torchlib.device import prepare
+    from runner.torchlib.measure import count_parameters
+    from runner.torchlib.pruning.methods import ignored
+
+    params: QuantizeParams = context.params
+    prepare(context.device, threads=context.threads)
+    if params.scheme == "fp8":
+        from runner.torchlib.quantized import check_device
+
+        check_device("fp8", context.device)
+    loaded = load(Path(params.model))
+    floats = tuple(sorted(ignored(loaded.model, params.ignore)))
+    data = _data(params, loaded)
+    with tempfile.TemporaryDirectory(prefix="runner-quantize-") as scratch:
+        source = Source(
+            loaded=loaded,
+            data=data,
+            samples=_samples(context, params, loaded, data),
+            parameters=count_parameters(loaded.model),
+            scratch=Path(scratch),
+            threads=context.threads,
+            device=context.device,
+        )
+        if params.scheme == "int8-qat":
+            yield from train_aware(context, params, source, floats)
+        made = yield from _make(params, source, floats)
+        yield Progress(step=1, total_steps=2, phase="measure")
+        tried = _measure(params, source, made)
+        yield from _told(tried)
+        best = yield from _best(params, source, tried)
+        folder = context.folder / "model"
+        shutil.copytree(best.candidate.folder, folder)
+    yield Artifact(name="model", path=folder)
+    yield from _figures(best, data, loaded)
+
+
+def _data(params: QuantizeParams, loaded: LoadedModel) -> Dataset:
+    from runner.data.dataset import origin_of
+
+    data = _load(params.data, loaded)
+    loaded.check(
+        task=data.task, input_shape=data.input_shape, classes=data.classes, origin=origin_of(data)
+    )
+    return data
+
+
+def _load(data: MeasuredDataParams, loaded: LoadedModel) -> Dataset:
+    from runner.data import load
+
+    block_size = loaded.input_shape[0] if loaded.task == "language" else 128
+    return load(**data.model_dump(), block_size=block_size, like=loaded.preparation)
+
+
+def _samples(context: Context, params: QuantizeParams, loaded: LoadedModel, data: Dataset) -> Array:
+    from runner.data.calibration import calibration_samples
+
+    own = params.calibration.data
+    return calibration_samples(
+        data if own is None else _load(own, loaded),
+        loaded,
+        samples=params.calibration.samples,
+        is_measured_on=own is None,
+        seed=context.seed,
+    )
+
+
+def _recipe(params: QuantizeParams, choice: Choice, floats: tuple[str, ...]) -> Recipe:
+    from runner.edge.quantizers.recipe import Recipe
+
+    return Recipe(
+        scheme=choice.scheme,
+        granularity=params.granularity
+        or GRANULARITY.get((choice.scheme, choice.runtime), "channel"),
+        group_size=params.group_size or GROUP_SIZE,
+        floats=floats,
+    )
+
+
+def _make(
+    params: QuantizeParams, source: Source, floats: tuple[str, ...]
+) -> Generator[Yield, None, list[Candidate]]:
+    """All that there is to try and that can be had; why something can't be is told."""
+    wanted = choices(params.scheme, params.runtime)
+    made: list[Candidate] = []
+    reasons: list[str] = []
+    for step, choice in enumerate(wanted):
+        yield Progress(step=step, total_steps=len(wanted), phase="quantize")
+        try:
+            candidate = source.make(choice, _recipe(params, choice, floats))
+            answers(candidate, source, source.data.test_inputs)
+        except TaskError as error:
+            if len(wanted) == 1:
+                raise
+            reasons.append(f"{choice}: {error.message}")
+            yield Fact(name=f"left out: {choice}", text=error.message)
+        else:
+            made.append(candidate)
+    if not made:
+        raise TaskError("nothing that was tried can be had: " + "; ".join(reasons))
+    return made
+
+
+def _measure(params: QuantizeParams, source: Source, made: Sequence[Candidate]) -> list[Tried]:
+    """All candidates beside the model that they were made from, which take turns."""
+    from runner.serving.measuring import measure
+
+    baseline, *found = measure(
+        [Path(params.model), *(candidate.folder for candidate in made)],
+        source.data,
+        threads=source.threads,
+        device=source.device,
+        batch_size=_rows(source.data),
+    )
+    return [
+        Tried(candidate=candidate, measured=measured, baseline=baseline)
+        for candidate, measured in zip(made, found, strict=True)
+    ]
+
+
+def _rows(data: Dataset) -> int:
+    from runner.data.timing import THROUGHPUT_BATCH
+
+    # Of a text every byte has outputs of its own.
+    return min(THROUGHPUT_BATCH, max(1, 4096 // int(data.test_targets[0].size)))
+
+
+def _told(tried: Sequence[Tried]) -> Iterator[Metric]:
+    """Figures of what was tried, where there was a choice."""
+    if len(tried) < 2:
+        return
+    for each in tried:
+        for name, value in each.measured.metrics(f"tried/{each.candidate.choice.name}/").items():
+            yield Metric(name=name, value=value)
+
+
+def _best(
+    params: QuantizeParams, source: Source, tried: Sequence[Tried]
+) -> Generator[Yield, None, Tried]:
+    """The fastest of those within what may be lost; if none is, the fastest, partly in float."""
+    limit = params.max_accuracy_drop
+    fastest_first = sorted(tried, key=lambda each: each.gain, reverse=True)
+    best = next((each for each in fastest_first if each.drop <= limit), None)
+    if best is None:
+        best = yield from _restored(params, source, fastest_first[0])
+    yield Fact(name="kept", text=f"{best.candidate.choice}, by {best.measured.runtime}")
+    return best
+
+
+def _restored(
+    params: QuantizeParams, source: Source, worst: Tried
+) -> Generator[Yield, None, Tried]:
+    """The candidate with as many of its layers in float as it takes. Raises TaskError if all."""
+    import numpy as np
+
+    from runner.serving.measuring import Score
+
+    candidate = worst.candidate
+    if candidate.choice.scheme == "int8-qat":
+        raise TaskError(
+            f"the trained model loses {worst.drop:.1%} of accuracy, and max_accuracy_drop is "
+            f"{params.max_accuracy_drop:g}",
+            hint="train longer, at a smaller learning rate, or leave layers in float by 'ignore'",
+        )
+    layers = source.layers
+    yield Progress(step=0, total_steps=1, phase="find sensitive layers")
+    float_answers = _float_answers(params, source)
+
+    def made(floats: tuple[str, ...], samples: int | None = None) -> Candidate:
+        recipe = source.without(candidate.recipe, floats)
+        return source.make(candidate.choice, recipe, samples=samples)
+
+    def damage(group: tuple[str, ...]) -> float:
+        others = tuple(name for name in layers if name not in group)
+        given = answers(made(others, _FEW_SAMPLES), source, source.samples)
+        return float(np.square(given - float_answers).mean())
+
+    def is_enough(floats: tuple[str, ...]) -> bool:
+        given = answers(made(floats), source, source.data.test_inputs)
+        accuracy = Score.of(given, source.data.test_targets).accuracy
+        return worst.baseline.score.accuracy - accuracy <= params.max_accuracy_drop
+
+    floats = back_off(layers, damage=damage, is_enough=is_enough)
+    if floats is None:
+        raise TaskError(
+            f"{candidate.choice} loses {worst.drop:.1%} of accuracy, and no part of it can be had "
+            f"within max_accuracy_drop {params.max_accuracy_drop:g}",
+            hint="allow more, take another scheme such as int8-qat, or more calibration samples",
+        )
+    yield Fact(name="stayed in float", text=_listed(floats))
+    (found,) = _measure(params, source, [made(floats)])
+    return found
+
+
+def _float_answers(params: QuantizeParams, source: Source) -> Array:
+    from runner.serving.server import Server
+
+    with Server(Path(params.model), threads=source.threads, device=source.device) as server:
+        server.use(source.samples)
+        return server.outputs()
+
+
+def _listed(layers: Sequence[str]) -> str:
+    named = [name or "the model's own operators" for name in layers]
+    more = f" and {len(named) - _SHOWN_LAYERS} more" if len(named) > _SHOWN_LAYERS else ""
+    return f"{len(named)}: {', '.join(named[:_SHOWN_LAYERS])}{more}"
+
+
+def _figures(best: Tried, data: Dataset, loaded: LoadedModel) -> Iterator[Metric]:
+    from runner.serving.measuring import compared
+
+    values = {
+        "data/train_samples": loaded.trained_on.train_samples,
+        "data/test_samples": len(data.test_inputs),
+        **best.measured.metrics(),
+        **compared(best.measured, best.baseline),
+    }
+    for name, value in values.items():
+        yield Metric(name=name, value=value)

@@ -1,0 +1,71 @@
+"""Which layers go back to float: the fewest that suffice, after few measurements."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from runner.kinds.backing_off import MOST_GROUPS, back_off, grouped
+
+
+class Model:
+    """Layers of which some spoil the answers, each by so much, while they are quantized."""
+
+    def __init__(self, spoilt: dict[str, float], layers: int = 16) -> None:
+        self.layers = [f"layer{index}" for index in range(layers)]
+        self.spoilt = spoilt
+        self.measured = 0
+
+    def damage(self, group: tuple[str, ...]) -> float:
+        self.measured += 1
+        return sum(self.spoilt.get(name, 0.001) for name in group)
+
+    def is_enough(self, floats: tuple[str, ...]) -> bool:
+        self.measured += 1
+        return sum(value for name, value in self.spoilt.items() if name not in floats) < 1.0
+
+    def back_off(self) -> tuple[str, ...] | None:
+        return back_off(self.layers, damage=self.damage, is_enough=self.is_enough)
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "expected"),
+    [
+        ({"layer3": 5.0}, {"layer3"}),
+        ({"layer3": 5.0, "layer9": 2.0, "layer1": 0.4}, {"layer3", "layer9"}),
+        ({f"layer{index}": 2.0 for index in range(2, 9)}, {f"layer{i}" for i in range(2, 9)}),
+    ],
+)
+def test_the_most_sensitive_layers_go_first_and_no_more_than_it_takes(
+    spoilt: dict[str, float], expected: set[str]
+) -> None:
+    model = Model(spoilt)
+    found = model.back_off()
+    assert found is not None
+    assert set(found) == expected
+    assert list(found) == [name for name in model.layers if name in expected]
+    assert model.measured <= 16 + 1 + math.log2(16)
+
+
+def test_nothing_is_left_where_all_layers_would_have_to_be_in_float() -> None:
+    assert Model({f"layer{index}": 2.0 for index in range(16)}).back_off() is None
+    assert Model({"layer0": 2.0}, layers=1).back_off() is None
+
+
+def test_a_deep_model_is_measured_in_groups_of_neighbours() -> None:
+    model = Model({"layer100": 5.0}, layers=240)
+    found = model.back_off()
+    assert found is not None
+    assert "layer100" in found
+    assert len(found) == 10
+    assert model.measured <= MOST_GROUPS + 1 + math.ceil(math.log2(MOST_GROUPS))
+
+
+def test_groups_hold_every_layer_once() -> None:
+    layers = [f"{index}" for index in range(25)]
+    groups = grouped(layers, 4)
+    assert [name for group in groups for name in group] == layers
+    assert {len(group) for group in groups} <= {6, 7}
+    assert grouped([], 4) == []
+    assert grouped(["one"], 4) == [("one",)]

@@ -1,0 +1,252 @@
+"""kind: quantize, from a model's folder to the fastest form of it that is accurate enough."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from runner.data import load
+from runner.data.described import read_any
+from runner.data.models import ModelSpec
+from runner.errors import TaskError
+from runner.kinds import find
+from runner.kinds.quantize import QuantizeParams
+from runner.kinds.schemes import GOES, RUNTIMES, SCHEMES, choices, misfit
+from runner.model import Artifact, Context, Fact, Metric, Resources
+from runner.torchlib.artifact import save
+from runner.torchlib.data import from_arrays
+from runner.torchlib.models import build
+
+DIGITS = {"name": "digits"}
+ARGS = {"hidden": [128, 128], "dropout": 0.0}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def model() -> nn.Module:
+    """An mlp that knows the digits."""
+    data = from_arrays(load(name="digits"))
+    made = build(name="mlp", args=ARGS, input_shape=data.input_shape, num_classes=10)
+    optimizer = torch.optim.Adam(made.parameters(), lr=5e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(made(data.train_inputs), data.train_targets)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    return made
+
+
+def kept(model: nn.Module, folder: Path) -> str:
+    data = from_arrays(load(name="digits"))
+    save(folder, model, spec=ModelSpec(name="mlp", args=ARGS), dataset=data)
+    return str(folder)
+
+
+@pytest.fixture
+def folder(model: nn.Module, tmp_path: Path) -> str:
+    return kept(model, tmp_path / "float")
+
+
+class Ran:
+    """What a task of this kind yielded."""
+
+    def __init__(self, folder: Path, **params: Any) -> None:
+        kind = find("quantize")
+        context = Context(params=kind.params.model_validate(params), folder=folder)
+        items = list(kind.run(context))
+        self.metrics = {each.name: each.value for each in items if isinstance(each, Metric)}
+        self.facts = {each.name: each.text for each in items if isinstance(each, Fact)}
+        self.made = {each.name: each.path for each in items if isinstance(each, Artifact)}
+
+
+def test_what_is_kept_is_smaller_as_accurate_and_says_what_it_is(
+    folder: str, tmp_path: Path
+) -> None:
+    ran = Ran(tmp_path, model=folder, data=DIGITS, scheme="int8-static", runtime="onnx")
+    framework, described = read_any(ran.made["model"])
+    assert framework == "torch"
+    assert described.form is not None
+    assert str(described.form) == "onnx int8-static"
+    assert ran.metrics["test/accuracy"] >= ran.metrics["baseline/test/accuracy"] - 0.01
+    assert ran.metrics["compression/size_ratio"] > 2.5
+    assert ran.metrics["compression/largest_difference"] > 0.0
+    assert ran.facts["kept"].startswith("onnx int8-static, by onnxruntime")
+    assert not any(name.startswith("tried/") for name in ran.metrics)
+
+
+def test_auto_tries_what_there_is_tells_why_something_is_not_and_keeps_the_fastest(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = TaskError("NNCF has no time for it")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise refused
+
+    monkeypatch.setattr("runner.edge.quantizers.openvino.quantize", refuse)
+    ran = Ran(tmp_path, model=folder, data=DIGITS)
+    tried = {name.split("/")[1] for name in ran.metrics if name.startswith("tried/")}
+    assert {"onnx-int8-static", "onnx-int8-dynamic"} <= tried
+    assert "openvino-int8-static" not in tried
+    assert ran.facts["left out: openvino int8-static"] == "NNCF has no time for it"
+
+    def gain(name: str) -> float:
+        alone = ran.metrics[f"tried/{name}/latency/p50_ms"]
+        return float(ran.metrics[f"tried/{name}/throughput/samples_per_s"] / alone)
+
+    within = [
+        name
+        for name in tried
+        if ran.metrics["baseline/test/accuracy"] - ran.metrics[f"tried/{name}/test/accuracy"]
+        <= 0.01
+    ]
+    best = max(within, key=gain)
+    assert ran.facts["kept"].startswith(best.replace("-", " ", 1))
+    assert ran.metrics["latency/p50_ms"] == ran.metrics[f"tried/{best}/latency/p50_ms"]
+
+
+def spoilt(model: nn.Module) -> nn.Module:
+    """The same function, one of whose activations dwarfs all others, so that 8 bit can't hold it.
+
+    A unit before ReLU is a thousand times larger, and counts for a thousandth after it.
+    """
+    made = build(name="mlp", args=ARGS, input_shape=(1, 8, 8), num_classes=10)
+    made.load_state_dict(model.state_dict())
+    first, second, _ = (each for each in made.modules() if isinstance(each, nn.Linear))
+    with torch.no_grad():
+        unit = int(first.weight.norm(dim=1).argmax())
+        first.weight[unit] *= 3000.0
+        first.bias[unit] *= 3000.0
+        second.weight[:, unit] /= 3000.0
+    return made
+
+
+def test_layers_go_back_to_float_until_the_gate_is_met(model: nn.Module, tmp_path: Path) -> None:
+    folder = kept(spoilt(model), tmp_path / "float")
+    ran = Ran(tmp_path, model=folder, data=DIGITS, scheme="int8-static", runtime="onnx")
+    assert ran.metrics["compression/accuracy_drop"] <= 0.01
+    # The layer that makes the large activation, and the one that takes it.
+    assert ran.facts["stayed in float"] == "2: 1, 3"
+    assert ran.metrics["compression/size_ratio"] > 1.01
+
+
+def test_a_pattern_that_names_no_layer_is_refused(folder: str, tmp_path: Path) -> None:
+    with pytest.raises(TaskError, match="'ignore' names heads, and the model has no such layer"):
+        Ran(tmp_path, model=folder, data=DIGITS, ignore=["heads"])
+
+
+def test_ignored_layers_stay_in_float(folder: str, tmp_path: Path) -> None:
+    sizes = {
+        pattern: Ran(
+            tmp_path / pattern,
+            model=folder,
+            data=DIGITS,
+            scheme="int8-static",
+            runtime="onnx",
+            ignore=[pattern],
+        ).metrics["size/model_mb"]
+        for pattern in ("1", "5")
+    }
+    # 64 x 128 and 128 x 10 weights: three bytes more for each of them.
+    assert sizes["1"] - sizes["5"] == pytest.approx(3e-6 * (64 * 128 - 128 * 10), rel=0.1)
+
+
+def test_a_calibration_set_of_one_class_is_refused_before_anything_is_made(
+    folder: str, tmp_path: Path
+) -> None:
+    data = load(name="digits")
+    ones = data.train_targets == 1
+    raw = data.train_inputs * np.array(data.preprocessing["std"]) + data.preprocessing["mean"]
+    np.savez(tmp_path / "ones.npz", x=raw[ones].astype(np.float32), y=data.train_targets[ones])
+    calibration = {"data": {"path": str(tmp_path / "ones.npz")}}
+    with pytest.raises(TaskError, match="all of class '1'"):
+        Ran(tmp_path / "out", model=folder, data=DIGITS, calibration=calibration)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"scheme": "fp8", "runtime": "onnx"}, "fp8 is not to be had with runtime onnx"),
+        (
+            {"scheme": "int4-weight", "runtime": "torch"},
+            "a byte for each weight on a CPU; expected runtime litert, openvino or onnx",
+        ),
+        ({"scheme": "int8-static", "group_size": 64}, "goes with 'granularity: group'"),
+        ({"scheme": "int8-static", "granularity": "group"}, "int8-weight or int4-weight"),
+        ({"scheme": "int8-weight", "granularity": "tensor"}, "too coarse"),
+        ({"scheme": "int8-qat"}, "exactly one of 'max_epochs' and 'max_steps'"),
+        ({"scheme": "int8-static", "max_epochs": 3}, "'max_epochs' goes with scheme: int8-qat"),
+    ],
+)
+def test_what_does_not_go_together_is_said_before_anything_runs(
+    params: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ValidationError, match=words):
+        QuantizeParams.model_validate({"model": "m", "data": DIGITS, **params})
+
+
+def test_every_scheme_goes_with_a_runtime_and_every_other_says_what_does() -> None:
+    for scheme in SCHEMES:
+        for runtime in RUNTIMES:
+            wrong = misfit(scheme, runtime)
+            assert (wrong is None) == (runtime in GOES[scheme])
+            assert [each.runtime for each in choices(scheme, runtime)] == (
+                [runtime] if wrong is None else []
+            )
+        assert choices(scheme, "auto")
+    assert {each.scheme for each in choices("auto", "auto")} == {"int8-static", "int8-dynamic"}
+
+
+def test_what_stays_in_pytorch_is_smaller_and_loads_without_a_pickle(
+    folder: str, tmp_path: Path
+) -> None:
+    ran = Ran(tmp_path, model=folder, data=DIGITS, scheme="int8-weight", runtime="torch")
+    _, described = read_any(ran.made["model"])
+    assert described.form is not None
+    assert str(described.form) == "torch-quantized int8-weight"
+    assert ran.metrics["compression/size_ratio"] > 2.5
+    assert ran.metrics["compression/accuracy_drop"] <= 0.01
+    state = torch.load(ran.made["model"] / described.form.file, weights_only=True)
+    assert set(state) == {f"{layer}.{part}" for layer in "135" for part in ("weight", "bias")}
+
+
+def test_fp8_is_refused_without_a_gpu_that_has_it(folder: str, tmp_path: Path) -> None:
+    with pytest.raises(TaskError, match=r"fp8 needs a GPU that multiplies in it .* this is cpu"):
+        Ran(tmp_path, model=folder, data=DIGITS, scheme="fp8")
+    kind = find("quantize")
+    params = QuantizeParams.model_validate({"model": folder, "data": DIGITS, "scheme": "fp8"})
+    assert kind.resources is not None
+    with pytest.raises(ValueError, match="expected accelerators: H100:1"):
+        kind.resources(params, Resources())
+
+
+@pytest.mark.slow
+def test_a_model_trained_for_its_quantization(folder: str, tmp_path: Path) -> None:
+    ran = Ran(
+        tmp_path,
+        model=folder,
+        data=DIGITS,
+        scheme="int8-qat",
+        max_epochs=1,
+        optimizer={"learning_rate": 1e-4},
+    )
+    _, described = read_any(ran.made["model"])
+    assert described.form is not None
+    assert described.form.scheme == "int8-qat"
+    assert ran.metrics["compression/size_ratio"] > 2.5
+    assert ran.metrics["compression/accuracy_drop"] <= 0.01
+    assert "train/loss" in ran.metrics
