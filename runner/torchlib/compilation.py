@@ -67,7 +67,7 @@ def compile_model(
     ``is_staged`` says that it will be cut into stages, which never run it as a whole. Raises
     TaskError where there is no compiler, or nothing to compile.
     """
-    _check_compiler(device)
+    check_compiler(device)
     # Blocks of one kind share a cache: a graph for each shape, whole batches and last ones, in
     # training and in evaluation. Beyond the limit, by default 8, blocks would run uncompiled.
     torch._dynamo.config.recompile_limit = _MAX_GRAPHS
@@ -95,7 +95,8 @@ def _framed(forward: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def _check_compiler(device: str) -> None:
+def check_compiler(device: str) -> None:
+    """Raises TaskError unless this node has what code for ``device`` is compiled with."""
     if torch.device(device).type != "cpu":
         from torch.utils._triton import has_triton
 

@@ -46,7 +46,7 @@ def told(
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """As much of an H100 as is asked for before a model is put on it."""
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100 80GB HBM3")
-    monkeypatch.setattr(compilation, "_check_compiler", lambda device: None)
+    monkeypatch.setattr(compilation, "check_compiler", lambda device: None)
 
 
 class Gated(nn.Module):

@@ -22,7 +22,7 @@ class Embed(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Images (samples, channels, height, width) to (samples, patches + 1, dim)."""
         patches = self.patches(images).flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.class_token.expand(len(images), -1, -1), patches], dim=1)
+        tokens = torch.cat([self.class_token.expand(images.shape[0], -1, -1), patches], dim=1)
         return tokens + self.positions
 
 
