@@ -40,11 +40,15 @@ TaskStatus = Literal[
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Accelerator:
-    """A request for devices: ``family`` is gpu, tpu or npu, ``type`` a model such as H100."""
+    """A request for devices: ``family`` is gpu, tpu or npu, ``type`` a model such as H100.
+
+    ``resource`` is Ray's name for NPUs, which go by several, where it is known.
+    """
 
     family: str
     count: float
     type: str | None = None
+    resource: str | None = None
 
     def __str__(self) -> str:
         return f"{self.type or self.family}:{self.count:g}"

@@ -18,3 +18,14 @@ MAX_COUNT = 10**12
 
 PositiveInt = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+def only_with(params: Parameters, what: str, is_there: bool, *names: str) -> None:
+    """Raises ValueError for a parameter that says something and has nothing to say it of.
+
+    ``what`` is what these parameters go with, and whether that ``is_there``.
+    """
+    for name in names:
+        default = type(params).model_fields[name].get_default(call_default_factory=True)
+        if not is_there and getattr(params, name) != default:
+            raise ValueError(f"'{name}' goes with {what}; expected it left out")

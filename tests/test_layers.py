@@ -23,34 +23,40 @@ REPOSITORY = Path(__file__).parent.parent
 PACKAGE = REPOSITORY / "runner"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-BELOW_ALL = {"model", "errors", "parameters", "builtin", "storage", "schedules"}
+BELOW_ALL = {
+    "accelerators", "builtin", "errors", "meeting", "model", "parameters", "schedules", "storage",
+}  # fmt: skip
 MAY_IMPORT = {
     "__main__": {"cli"},
     "__init__": {"runs"},
-    "cli": {"spec", "plan", "runs", "report", "cluster", "kinds"},
-    "runs": {"spec", "plan", "report", "cluster", "worker", "kinds"},
+    "cli": {"spec", "plan", "runs", "report", "cluster", "kinds", "edge"},
+    "runs": {"spec", "plan", "report", "cluster", "worker", "kinds", "edge"},
     "plan": {"spec", "kinds"},
-    "spec": {"kinds"},
+    "spec": {"kinds", "edge"},
     "report": set(),
     "cluster": {"worker"},
     "worker": {"kinds"},
-    "kinds": {"torchlib", "tflib", "edge", "data"},
+    "kinds": {"serving", "torchlib", "tflib", "edge", "data"},
     "torchlib": {"data"},
     "tflib": {"data"},
     "data": set(),
-    "edge": set(),
+    "edge": {"data"},
+    "serving": {"torchlib", "tflib", "edge", "data"},
     "model": set(),
     "errors": set(),
     "storage": set(),
     "parameters": set(),
     "builtin": set(),
     "schedules": set(),
+    "meeting": set(),
+    "accelerators": set(),
 }  # fmt: skip
 ONLY_IN = {
     "ray": {"cluster"},
     "torch": {"torchlib"},
     "tensorflow": {"tflib"},
     "keras": {"tflib"},
+    "jax": {"tflib"},
     "click": {"cli"},
     "matplotlib": {"report"},
 }
@@ -101,6 +107,36 @@ def test_heavy_packages_are_imported_only_where_they_belong() -> None:
     assert wrong == []
 
 
+def loaded_with(module: str) -> set[str]:
+    """What importing a module of ours imports, through others of ours too; not what calls do."""
+    seen: set[str] = set()
+    waiting = [module]
+    while waiting:
+        path = REPOSITORY / waiting.pop().replace(".", "/")
+        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        for node in ast.parse(file.read_text()).body if file.is_file() else []:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module is not None:
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            waiting += [name for name in names if name.startswith("runner") and name not in seen]
+            seen.update(names)
+    return seen
+
+
+def test_jax_and_tensorflow_are_never_loaded_together() -> None:
+    assert "tensorflow" in loaded_with("runner.tflib.steps")
+    for file in (PACKAGE / "tflib").rglob("*.py"):
+        module = ".".join(file.relative_to(REPOSITORY).with_suffix("").parts)
+        names = {name.split(".")[0] for name in loaded_with(module)}
+        assert not {"jax", "tensorflow"} <= names, module
+        wrong = "tensorflow" if file.parent.name == "on_jax" else "jax"
+        assert wrong not in names, module
+        assert wrong not in {name.split(".")[0] for name, _ in imports(file)}, module
+
+
+LIBRARIES = tuple(f"runner.{name}" for name in MAY_IMPORT["kinds"])
+
+
 def test_kinds_reach_a_framework_only_when_they_run() -> None:
     wrong = []
     for file in (PACKAGE / "kinds").glob("*.py"):
@@ -108,7 +144,13 @@ def test_kinds_reach_a_framework_only_when_they_run() -> None:
             if isinstance(node, ast.ImportFrom) and node.module is not None:
                 wrong += [f"{file.name}:{node.lineno}"] * (
                     node.module.startswith(
-                        ("runner.torchlib", "runner.tflib", "runner.edge", "runner.data")
+                        (
+                            "runner.torchlib",
+                            "runner.tflib",
+                            "runner.edge",
+                            "runner.serving",
+                            "runner.data",
+                        )
                     )
                 )
     assert wrong == []
@@ -126,6 +168,7 @@ STARTS = {
     "from runner.cli import run; run(['kinds', 'train'])": FRAMEWORKS,
     "from runner.cli import run; run(['schema'])": FRAMEWORKS,
     "from runner.cli import run; run(['init', 'train'])": FRAMEWORKS,
+    "from runner.cli import run; run(['platforms'])": FRAMEWORKS,
     "import runner.worker.attempt": ["ray", "click", "matplotlib", "tensorflow"],
     "import runner.report.summary": ["ray", "torch", "click", "pydantic"],
 }  # fmt: skip

@@ -37,7 +37,8 @@ def change(
 
     precision = resolve(params.precision, context.device)
     has_graphs, operations, at_peak = False, None, None
-    if context.device != "cpu":
+    is_gpu = context.device.startswith("cuda")
+    if is_gpu:
         try:
             operations = operations_per_sample(model, data)
             at_peak = operations_per_s_at_peak(context.device, precision) / operations
@@ -56,7 +57,7 @@ def change(
     if params.compile:
         from runner.torchlib.compilation import choose_graphs, compile_model, count_layers
 
-        if context.device != "cpu":
+        if is_gpu:
             graphs = choose_graphs(
                 ranks=context.world_size,
                 is_auto=params.per_device_batch_size == "auto",

@@ -24,6 +24,11 @@ def faults(params: TrainingParams, resources: Resources) -> list[str]:
             f"as H100:1 in its resources{also}, or another precision"
         )
     for choice in resources.accelerators:
+        if choice is not None and choice.family == "npu":
+            found.append(
+                f"precision fp8 needs a GPU, and {choice} is none; expected accelerators such as "
+                "H100:1, or another precision"
+            )
         kind = ((choice and choice.type) or "").upper()
         if kind in DEVICE_GB and kind not in _HAVE_FP8:
             found.append(

@@ -46,7 +46,7 @@ KIND = Kind(
     params=TrainParams,
     outputs=("model",),
     starter=STARTER,
-    devices=("cpu", "gpu"),
+    devices=("cpu", "gpu", "npu"),
     run=run,
     is_gang=True,
 )

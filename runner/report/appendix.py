@@ -8,6 +8,7 @@ from typing import Any
 from runner.report import format as form
 from runner.report import rates
 from runner.report.comparison import BASELINE
+from runner.report.forms import forms
 from runner.report.language import NEXT_BYTE_ACCURACY, accuracy_name
 from runner.report.summary import Report
 
@@ -25,6 +26,19 @@ DEFINITIONS = {
     "size/model_mb": (
         "Model on disk",
         "all the bytes of the saved model's folder; 1 MB is 1,000,000.",
+    ),
+    "size/zeros": (
+        "Zeros",
+        "parameters that are zero; they are stored, sent and multiplied like any other.",
+    ),
+    "size/multiply_adds": (
+        "Multiply-adds",
+        "multiplications, each with an addition, that one sample takes in products, convolutions "
+        "and attention.",
+    ),
+    "size/gzip_mb": (
+        "Gzipped",
+        "what the files of the saved model take once each is compressed with gzip.",
     ),
     "latency/p50_ms": (
         "Latency p50, p95",
@@ -48,6 +62,13 @@ DEFINITIONS = {
 NEXT_BYTE = (
     "Next-byte accuracy",
     "share of the held-out bytes that are the model's first choice, given those before them.",
+)
+FORMS = (
+    "Forms of a model",
+    "each was loaded by its own runtime in a fresh process, and so was the model itself; they took "
+    "turns on the CPU. One that takes a batch of one size only was called with that for its "
+    "throughput. Same answers: share of the held-out targets for which a form's first choice is "
+    "that of the model that it was made from.",
 )
 COMPARED = (
     "Compared",
@@ -76,6 +97,8 @@ def definitions(report: Report) -> list[tuple[str, str]]:
         terms.append(("Threads", f"{counts} for computing, in training and in measuring."))
     if any(name.startswith(BASELINE) for name in names):
         terms.append(COMPARED)
+    if any(forms(task.metrics, DEFINITIONS) for task in report.tasks):
+        terms.append(FORMS)
     if report.pauses:
         still = ", ".join(form.duration(max(0.0, end - start)) for start, end in report.pauses)
         text = f"the run lay still for {still} until it was resumed, which no duration counts."

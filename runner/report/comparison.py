@@ -4,6 +4,7 @@ it was made from. Terminal, Markdown and HTML lay out the same cells.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -12,11 +13,12 @@ from typing import Literal
 
 from runner.report import format as form
 from runner.report import rates
+from runner.report.forms import OWN, forms
 from runner.report.language import ACCURACY, accuracy_name
 from runner.report.summary import Report, TaskReport
 
 BASELINE = "baseline/"
-CAPTION = "Models compared were measured in the same process; changes are before rounding."
+CAPTION = "Models compared were measured side by side; changes are before rounding."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,15 +73,20 @@ class Comparison:
         found: list[list[Column]] = []
         for column in self.columns:
             last = found[-1] if found else []
-            if not last or last[0].role != "baseline" or last[-1].role == "change":
-                found.append([column])
-            else:
+            is_of_it = last and last[0].role == "baseline" and last[-1].role != "change"
+            if column.role == "change" or is_of_it:
                 last.append(column)
+            else:
+                found.append([column])
         return found
 
 
 def _smaller(before: float, after: float) -> str:
     return form.change(before / after if after else None, "smaller", "larger")
+
+
+def _fewer(before: float, after: float) -> str:
+    return form.change(before / after if after else None, "fewer", "more")
 
 
 def _faster(before: float, after: float) -> str:
@@ -110,10 +117,25 @@ MEASURES = (
         metric="test/loss",
         label="test loss",
         shown=form.loss,
-        compared=lambda before, after: form.difference(after - before),
+        # Sums in another order differ by less.
+        compared=lambda before, after: form.difference(round(after - before, 6)),
     ),
     Measure(metric="size/parameters", label="parameters", shown=form.count, compared=_smaller),
+    # Mostly there were none before, to which a ratio says nothing.
+    Measure(
+        metric="size/zeros",
+        label="of these zero",
+        shown=form.count,
+        compared=lambda before, after: "",
+    ),
+    Measure(
+        metric="size/multiply_adds",
+        label="multiply-adds a sample",
+        shown=form.count,
+        compared=_fewer,
+    ),
     Measure(metric="size/model_mb", label="model on disk", shown=form.megabytes, compared=_smaller),
+    Measure(metric="size/gzip_mb", label="gzipped", shown=form.megabytes, compared=_smaller),
     Measure(
         metric="latency/p50_ms",
         label="latency p50, batch 1",
@@ -132,11 +154,18 @@ MEASURES = (
         shown=form.rate,
         compared=_more,
     ),
+    Measure(
+        metric="compression/agreement",
+        label="same answers",
+        shown=form.percent,
+        compared=lambda before, after: "",
+    ),
     *(
         Measure(metric=metric, label=label, shown=partial(form.metric, metric), compared=_more)
         for metric, label in rates.LABELS.items()
     ),
 )
+_SHOWN = frozenset(measure.metric for measure in MEASURES)
 
 
 def compare(report: Report) -> Comparison:
@@ -151,22 +180,15 @@ def compare(report: Report) -> Comparison:
     rows = [
         measure
         for measure in MEASURES
-        if any(_names(task) & {measure.metric, BASELINE + measure.metric} for task in tasks)
+        if any(measure.metric in _names(task) for task in tasks)
         and (measure.metric != SAMPLES or len({task.metrics.get(SAMPLES) for task in tasks}) > 1)
     ]
-    compared = [task for task in tasks if any(name.startswith(BASELINE) for name in _names(task))]
-    remeasured = {origin(report, task) for task in compared}
+    remeasured = {origin(report, task) for task in tasks if _baseline(task)}
     columns: list[Column] = []
     for task in tasks:
-        if task not in compared:
-            columns += [] if task.name in remeasured else [_model_column(task, rows)]
-            continue
-        before = origin(report, task)
-        columns += [
-            _baseline_column(task, before, rows),
-            _model_column(task, rows),
-            _change_column(task, before, rows),
-        ]
+        is_elsewhere = task.name in remeasured and not _baseline(task)
+        own = [] if is_elsewhere else _own_columns(report, task, rows)
+        columns += own + _form_columns(report, task, rows, is_told=bool(own))
     labels = {measure.metric: measure.label for measure in rows}
     if "test/accuracy" in labels:
         labels["test/accuracy"] = accuracy_name(report, tasks)
@@ -187,12 +209,17 @@ def origin(report: Report, task: TaskReport) -> str | None:
 
 
 def _names(task: TaskReport) -> set[str]:
-    """Those of its metrics that the table shows."""
+    """The figures that the table shows and the task has, of its model or of another."""
+    found = [task.metrics, _baseline(task), *forms(task.metrics, _SHOWN).values()]
+    return {name for figures in found for name in figures} & _SHOWN
+
+
+def _baseline(task: TaskReport) -> dict[str, float]:
+    """What the task measured of the model that it started from."""
     return {
-        name
-        for measure in MEASURES
-        for name in (measure.metric, BASELINE + measure.metric)
-        if name in task.metrics
+        name.removeprefix(BASELINE): value
+        for name, value in task.metrics.items()
+        if name.startswith(BASELINE) and name.removeprefix(BASELINE) in _SHOWN
     }
 
 
@@ -207,37 +234,74 @@ def _told_apart(columns: list[Column]) -> tuple[Column, ...]:
     )
 
 
-def _model_column(task: TaskReport, rows: list[Measure]) -> Column:
-    return Column(
-        heading=task.name,
-        role="model",
-        task=task.name,
-        cells=tuple(_cell(measure, task.metrics, measure.metric) for measure in rows),
+def _own_columns(report: Report, task: TaskReport, rows: list[Measure]) -> list[Column]:
+    """Those of the one model that a task made, and of what it started from.
+
+    A model that was measured again beside its forms, on the same device, is left to them.
+    """
+    baseline, made = _baseline(task), forms(task.metrics, _SHOWN)
+    is_again = OWN in made and task.placement.get("device") == "cpu"
+    has_one = bool((_SHOWN - {SAMPLES}) & task.metrics.keys())
+    if not baseline:
+        return [_column(task.name, "model", task, task.metrics, rows)] * (has_one and not is_again)
+    before = origin(report, task)
+    heading = before or f"{task.name}'s original"
+    columns = [_column(heading, "baseline", task, baseline, rows)]
+    if has_one:
+        columns.append(_column(task.name, "model", task, task.metrics, rows))
+        heading = f"{task.name} vs {before or 'its original'}"
+        columns.append(_change_column(heading, task, baseline, task.metrics, rows))
+    return columns
+
+
+def _form_columns(
+    report: Report, task: TaskReport, rows: list[Measure], *, is_told: bool
+) -> list[Column]:
+    """Those of the forms that a task made of a model, each with its change against that model.
+
+    ``is_told`` says that there are columns of it as it was measured elsewhere.
+    """
+    made = forms(task.metrics, _SHOWN)
+    own = made.pop(OWN, None)
+    if own is None:
+        before, against = _baseline(task), origin(report, task) or "its original"
+        columns = []
+    else:
+        heading = f"{task.name} {OWN}" if is_told else task.name
+        before, against = own, OWN if is_told else task.name
+        columns = [_column(heading, "baseline", task, before, rows)]
+    for name, figures in made.items():
+        columns.append(_column(f"{task.name} {name}", "model", task, figures, rows))
+        if before:
+            heading = f"{name} vs {against}"
+            columns.append(_change_column(heading, task, before, figures, rows))
+    return columns
+
+
+def _column(
+    heading: str,
+    role: Literal["model", "baseline"],
+    task: TaskReport,
+    figures: Mapping[str, float],
+    rows: list[Measure],
+) -> Column:
+    # All of a task's models were measured on the same samples.
+    figures = {SAMPLES: task.metrics.get(SAMPLES, math.nan), **figures}
+    cells = tuple(measure.shown(figures.get(measure.metric)) for measure in rows)
+    return Column(heading=heading, role=role, task=task.name, cells=cells)
+
+
+def _change_column(
+    heading: str,
+    task: TaskReport,
+    before: Mapping[str, float],
+    after: Mapping[str, float],
+    rows: list[Measure],
+) -> Column:
+    cells = tuple(
+        measure.compared(before[measure.metric], after[measure.metric])
+        if measure.metric in before and measure.metric in after
+        else form.NONE
+        for measure in rows
     )
-
-
-def _baseline_column(task: TaskReport, before: str | None, rows: list[Measure]) -> Column:
-    return Column(
-        heading=before or f"{task.name}'s original",
-        role="baseline",
-        task=task.name,
-        cells=tuple(_cell(measure, task.metrics, BASELINE + measure.metric) for measure in rows),
-    )
-
-
-def _change_column(task: TaskReport, before: str | None, rows: list[Measure]) -> Column:
-    return Column(
-        heading=f"{task.name} vs {before or 'its original'}",
-        role="change",
-        task=task.name,
-        cells=tuple(_change(measure, task.metrics) for measure in rows),
-    )
-
-
-def _cell(measure: Measure, metrics: Mapping[str, float], name: str) -> str:
-    return measure.shown(metrics.get(name))
-
-
-def _change(measure: Measure, metrics: Mapping[str, float]) -> str:
-    before, after = metrics.get(BASELINE + measure.metric), metrics.get(measure.metric)
-    return form.NONE if before is None or after is None else measure.compared(before, after)
+    return Column(heading=heading, role="change", task=task.name, cells=cells)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 POINTS = 360
 LOG_SPAN = 50  # from this ratio of largest to smallest on, losses are drawn on a logarithmic scale
 LEAST_SPAN = 0.01  # of an axis of shares: a smaller change is not drawn as if it were a large one
+LEAST_RATIO = 1e-3  # of any other linear axis to its values: enough for ticks that read unlike
 MOST_DECIMALS, MOST_WHOLE = 7, 10_000
 SIZE_IN, AXES = (4.2, 2.3), (0.12, 0.17, 0.865, 0.79)
 # What matplotlib is told to draw in, and what the page draws it in.
@@ -169,8 +170,9 @@ def _dress(axes: Axes, panel: Panel) -> None:
     axes.set_axisbelow(True)
     axes.margins(x=0.02, y=0.06)
     low, high = axes.get_ylim()
-    if panel.percent and high - low < LEAST_SPAN:
-        axes.set_ylim((low + high - LEAST_SPAN) / 2, (low + high + LEAST_SPAN) / 2)
+    span = LEAST_SPAN if panel.percent else LEAST_RATIO * max(map(abs, values))
+    if high - low < span and axes.get_yscale() == "linear":
+        axes.set_ylim((low + high - span) / 2, (low + high + span) / 2)
     ticks = [float(value) for value in axes.yaxis.get_majorticklocs()]
     if panel.percent:
         share = _tick_text([value * 100 for value in ticks])

@@ -21,7 +21,11 @@ Point = tuple[int, float]
 RESUMED = "checkpoint/resumed_at_step"
 
 # Phases of an attempt before and after its steps, whose progress says nothing of these; in words.
-BESIDE_STEPS = {"survey": "reading the data", "measure": "measuring"}
+BESIDE_STEPS = {
+    "survey": "reading the data",
+    "export": "exporting",
+    "measure": "measuring",
+}
 
 
 @dataclass(kw_only=True, slots=True)

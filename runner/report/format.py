@@ -153,9 +153,12 @@ METRIC_FORMATS: dict[str, Callable[[float | None], str]] = {
     "accuracy": percent,
     "loss": loss,
     "parameters": count,
+    "zeros": count,
+    "multiply_adds": count,
     "samples_per_s": rate,
     "mfu": percent,
     "size_ratio": lambda value: change(value, "smaller", "larger"),
+    "gzip_ratio": lambda value: change(value, "smaller", "larger"),
     "speedup": lambda value: change(value, "faster", "slower"),
     "accuracy_drop": lambda value: points(None if value is None else -value),
 }

@@ -13,6 +13,7 @@ from runner.report.appendix import definitions, surroundings
 from runner.report.comparison import Column, compare
 from runner.report.failure import Failure, failures
 from runner.report.headline import headline
+from runner.report.pareto import trade_offs
 from runner.report.particulars import figures_beside, particulars, path_in_run
 from runner.report.roofline import rooflines
 from runner.report.spec import spec_text
@@ -34,6 +35,7 @@ def to_html(report: Report) -> str:
             _header(report),
             *(_failure(report, task, wrong) for task, wrong in failures(report)),
             _comparison(report),
+            _section("What was tried", trade_offs(report)),
             _section("Curves", _curves(report)),
             _section("Roofline", rooflines(report)),
             _section("Timeline", timeline(report)),

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 from runner.report import format as form
+from runner.report import pareto
 from runner.report.appendix import definitions, surroundings
 from runner.report.comparison import compare
 from runner.report.failure import Failure, failures
@@ -28,6 +29,7 @@ def to_markdown(report: Report) -> str:
         f"{escaped(report.run)}",
         fenced(report.command, "sh"),
         *_comparison(report),
+        *_tried(report),
         "## Tasks",
         _tasks(report),
         *(block for task, wrong in failures(report) for block in _failure(task, wrong)),
@@ -79,6 +81,16 @@ def _comparison(report: Report) -> list[str]:
         for index, label in enumerate(comparison.labels)
     ]
     return [table(("", *headings), rows), escaped(comparison.caption)]
+
+
+def _tried(report: Report) -> list[str]:
+    blocks = []
+    for task in report.tasks:
+        found = pareto.points(report, task)
+        if found:
+            blocks += [f"## What {escaped(task.name)} tried"]
+            blocks += [table(pareto.HEADINGS, pareto.rows(found))]
+    return blocks
 
 
 def _tasks(report: Report) -> str:

@@ -10,10 +10,16 @@ from runner.report import format as form
 from runner.report.comparison import BASELINE, MEASURES, compare
 from runner.report.failure import failure
 from runner.report.fold import RESUMED, AttemptState, held_out
+from runner.report.forms import forms
+from runner.report.pareto import TRIED
 from runner.report.summary import Report, TaskReport
 
 # Figures that the comparison table shows, if it has the task.
 COMPARED = frozenset(measure.metric for measure in MEASURES)
+# Those that it shows as a change.
+RATIOS = frozenset(
+    f"compression/{name}" for name in ("size_ratio", "speedup", "throughput_ratio", "accuracy_drop")
+)
 TRAIN_SAMPLES, TEST_SAMPLES = "data/train_samples", "data/test_samples"
 
 
@@ -39,12 +45,21 @@ def particulars(task: TaskReport) -> list[tuple[str, str]]:
 def figures_beside(report: Report, task: TaskReport) -> list[tuple[str, str]]:
     """The metrics that the comparison table does not show, each in its unit."""
     columns = compare(report).columns
-    in_table = any(each.task == task.name and each.role == "model" for each in columns)
+    in_table = any(
+        each.task == task.name and each.role == "model" and each.heading == task.name
+        for each in columns
+    )
     elsewhere = {TRAIN_SAMPLES, TEST_SAMPLES} | (COMPARED if in_table else frozenset())
+    of_forms = {
+        f"{name}/{figure}"
+        for name, figures in forms(task.metrics, COMPARED | RATIOS).items()
+        for figure in figures
+    }
     return [
         (name, form.metric(name, value))
         for name, value in task.metrics.items()
-        if name not in elsewhere and not name.startswith((BASELINE, "compression/"))
+        if name not in elsewhere | of_forms
+        and not name.startswith((BASELINE, TRIED, "compression/"))
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from runner.report import format as form
+from runner.report import pareto
 from runner.report.comparison import Column, compare
 from runner.report.failure import Failure, failure, failures
 from runner.report.headline import headline
@@ -38,6 +39,7 @@ def to_terminal(
     sentence = _wrapped(f"{headline(report)}.", columns, "bold", colour)
     blocks = [[_title(report, colour), "", *sentence]]
     blocks += _tables(report, colour, columns)
+    blocks += [lines for task in report.tasks if (lines := _tried(report, task, colour))]
     blocks.append(_task_lines(report, colour))
     blocks += [_failure_lines(task, wrong, colour) for task, wrong in failures(report)]
     if location:
@@ -81,6 +83,18 @@ def _tables(report: Report, colour: bool, columns: int) -> list[list[str]]:
     if comparison.caption:
         tables[-1] += _wrapped(comparison.caption, columns, "dim", colour)
     return tables
+
+
+def _tried(report: Report, task: TaskReport, colour: bool) -> list[str]:
+    """What a task tried, a line each."""
+    found = pareto.points(report, task)
+    if not found:
+        return []
+    cells = [(f"{task.name} tried", *pareto.HEADINGS[1:]), *pareto.rows(found)]
+    widths = [max(width(row[index]) for row in cells) for index in range(len(cells[0]))]
+    lines = [_row(row[0], widths[0], list(zip(row[1:], widths[1:], strict=True))) for row in cells]
+    rule = _styled("─" * (sum(widths) + len(GAP) * (len(widths) - 1)), "dim", colour)
+    return [_styled(lines[0], "bold", colour), rule, *lines[1:]]
 
 
 def _table(

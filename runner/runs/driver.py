@@ -208,7 +208,7 @@ class _Driver:
         self.gangs[task.name] = Gang(
             order,
             planned.placement,
-            env={**find(task.kind).environment, **task.env},
+            env={**find(task.kind).environment(task.params), **task.env},
             secrets={name: self.environment[name] for name in task.secrets},
             code=self.code,
         )

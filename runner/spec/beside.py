@@ -6,7 +6,7 @@ Looked up before anything runs.
 from __future__ import annotations
 
 from pathlib import Path as File
-from typing import Any
+from typing import Any, cast
 
 from runner.errors import Fault
 from runner.kinds import find
@@ -15,6 +15,10 @@ from runner.spec.document import Document, Path, shown
 from runner.spec.shape import TaskSpec
 from runner.spec.suggest import did_you_mean
 
+_SOURCES: tuple[tuple[str, ...], ...] = (("data",), ("data", "unlabelled"))
+MADE = (("model",), *_SOURCES)
+"""Where a parameter may name a function of the user's."""
+
 
 def resolve(
     document: Document, name: str, spec: TaskSpec, params: dict[str, Any], folder: File,
@@ -22,22 +26,48 @@ def resolve(
 ) -> None:  # fmt: skip
     """Make the relative paths in ``params`` absolute; a fault for what isn't where it should be."""
     path: Path = ("tasks", name)
-    data = params.get("data")
-    if isinstance(data, dict) and data.get("path") and not data["path"].startswith("${"):
-        data["path"] = _existing(document, (*path, "data", "path"), data["path"], folder, faults)
+    for part in _SOURCES:
+        source = _map_at(params, part)
+        if source.get("path") and not source["path"].startswith("${"):
+            where = (*path, *part, "path")
+            source["path"] = _existing(document, where, source["path"], folder, faults)
     for field, info in find(spec.kind).params.model_fields.items():
         extra = info.json_schema_extra
         value = params.get(field)
-        if not isinstance(extra, dict) or "artifact" not in extra or not isinstance(value, str):
+        if not isinstance(extra, dict) or "artifact" not in extra:
             continue
-        if not value.startswith("${") and "://" not in value:
-            params[field] = _existing(document, (*path, field), value, folder, faults)
-    for part in ("model", "data"):
-        inside = params.get(part)
-        if isinstance(inside, dict) and inside.get("factory"):
-            wrong = factory.wrong_with(inside["factory"], workdir)
+
+        def beside(text: str, *where: str | int) -> str:
+            if text.startswith("${") or "://" in text:
+                return text
+            return _existing(document, (*path, *where), text, folder, faults)
+
+        if isinstance(value, str):
+            params[field] = beside(value, field)
+        elif isinstance(value, list):
+            params[field] = [beside(each, field, index) for index, each in enumerate(value)]
+    for part in MADE:
+        made_by = factory_of(params, part)
+        if made_by:
+            wrong = factory.wrong_with(made_by, workdir)
             if wrong is not None:
-                faults.append(document.place((*path, part, "factory")).fault(wrong))
+                faults.append(document.place((*path, *part, "factory")).fault(wrong))
+
+
+def factory_of(params: dict[str, Any], path: tuple[str, ...]) -> str | None:
+    """The user's function that makes what stands at ``path``, one of ``MADE``; None without one."""
+    found: str | None = _map_at(params, path).get("factory")
+    return found
+
+
+def _map_at(params: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    """The map that stands at ``path``; an empty one where none does."""
+    found: Any = params
+    for part in path:
+        found = found.get(part)
+        if not isinstance(found, dict):
+            return {}
+    return cast(dict[str, Any], found)
 
 
 def existing_folder(folder: File, text: str) -> File | str:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from runner.errors import Fault, SpecError
 from runner.kinds import KINDS, find
 from runner.model import Job, Retry, Task
-from runner.spec import beside, gangs, references
+from runner.spec import beside, gangs, makers, references
 from runner.spec import overrides as overriding
 from runner.spec.document import Document, Path, shown
 from runner.spec.faults import translate
@@ -68,6 +68,7 @@ def load(
     head, wrong = _check_head(document, more)
     specs = _check_tasks(document, wrong, more)
     references.check_cycles(document, edges, more)
+    makers.check(document, specs, more)
     params = {name: _params(spec) for name, spec in specs.items()}
     workdir = _workdir(document, params, folder, more)
     if folder is not None:
@@ -112,8 +113,8 @@ def _workdir(
             faults.append(document.place(("workdir",)).fault(f"workdir: {found}"))
             return None
         return found
-    parts = (task.get(part) for task in params.values() for part in ("model", "data"))
-    return folder if any(isinstance(part, dict) and part.get("factory") for part in parts) else None
+    named = (beside.factory_of(task, part) for task in params.values() for part in beside.MADE)
+    return folder if any(named) else None
 
 
 def _json(data: Any) -> str:

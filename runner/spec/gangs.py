@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from runner.accelerators import CUSTOM, is_custom
 from runner.errors import Fault
 from runner.kinds import find
 from runner.kinds.division import faults as faults_of_division
@@ -32,7 +33,8 @@ def check(document: Document, name: str, spec: TaskSpec, faults: list[Fault]) ->
     if len(faults) > before:
         return
     task: Any = spec  # a task's model is that of its kind's parameters as well
-    params = task if isinstance(task, TrainingParams) else None
+    is_torch = find(spec.kind).framework_of(dict(task)) == "torch"
+    params = task if isinstance(task, TrainingParams) and is_torch else None
     resources = spec.resources.resolve(is_gang=True)
     messages = faults_of_division(params, resources)
     messages += [] if params is None else faults_of_precision(params, resources)
@@ -72,10 +74,15 @@ def _check_devices(document: Document, name: str, spec: TaskSpec, faults: list[F
     """A fault where the task asks for a family of devices that its kind can't use."""
     usable = find(spec.kind).devices
     for index, choice in enumerate(spec.resources.choices()):
-        if choice is not None and choice.family not in usable:
+        if choice is not None and _sort(choice) not in usable:
             faults.append(asked_for(document, name, "accelerators", index).fault(
                 f"accelerators: the kind {spec.kind} does not run on {choice}; "
                 f"expected {' or '.join(usable)}"))  # fmt: skip
+
+
+def _sort(choice: Accelerator) -> str:
+    """What a kind's devices call it: of those that Ray does not know, ``npu-*``."""
+    return f"{CUSTOM}*" if choice.type and is_custom(choice.type) else choice.family
 
 
 def _check_alone(document: Document, name: str, spec: TaskSpec, faults: list[Fault]) -> None:
@@ -101,6 +108,12 @@ def _check_shares(document: Document, name: str, spec: TaskSpec, faults: list[Fa
             "num_workers and one device in each"))  # fmt: skip
         return
     for index, choice in enumerate(choices):
+        is_npu = choice is not None and choice.family == "npu"
+        if choice is not None and is_npu and (choice.count > 1 or most not in (None, 1)):
+            faults.append(asked_for(document, name, "accelerators", index).fault(
+                f"accelerators: {choice}{f' with num_workers {most}' if most else ''}; one worker "
+                f"drives one NPU, and several workers only GPUs; expected {_one(choice)}, and no "
+                "num_workers"))  # fmt: skip
         if choice is None or choice.family != "gpu":
             continue
         place = asked_for(document, name, "accelerators", index)

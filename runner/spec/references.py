@@ -67,7 +67,8 @@ def _misplaced(path: Path, tasks: Mapping[str, Any]) -> str | None:
         for name, field in fields.items()
         if isinstance(field.json_schema_extra, dict) and "artifact" in field.json_schema_extra
     ]
-    if path[2:] in [(name,) for name in takers]:
+    # Alone, or in a list of several.
+    if path[2] in takers and all(isinstance(part, int) for part in path[3:]):
         return None
     places = " and ".join([*(f"'{name}'" for name in takers), "args"])
     return f"{wrong}the kind {kind} takes one in {places} only"
@@ -84,8 +85,9 @@ def _misspelt(match: re.Match[str], text: str, tasks: Mapping[str, Any]) -> str 
     if name not in tasks:
         return f"no task is called '{shown(name)}'{did_you_mean(name, tasks)}"
     kind = _kind_of(tasks[name])
-    if kind is not None and output not in find(kind).outputs:
-        hint = did_you_mean(output, find(kind).outputs) or "; it has none"
+    made = () if kind is None else find(kind).outputs_of(tasks[name])
+    if kind is not None and output not in made:
+        hint = did_you_mean(output, made) or "; it has none"
         return f"the task '{shown(name)}' (kind {kind}) has no output '{shown(output)}'{hint}"
     return None
 

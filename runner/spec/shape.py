@@ -99,10 +99,11 @@ class ResourcesSpec(Parameters):
     memory: MemoryText | None = Field(None, description="main memory of each worker, such as 8GB")
     accelerators: AcceleratorText | Alternatives | None = Field(
         None,
-        description="devices, such as gpu:1, H100:8, TPU-V5E:8 or npu:1; a list is "
-        "alternatives in order, where cpu may come last. Of each worker where num_workers is "
-        "given; else a task that trains gets a worker for each GPU, all on one node. Of a TPU the "
-        "chips: of one host, or with a topology of the whole slice, and a worker for each host",
+        description="devices, such as gpu:1, H100:8, TPU-V5E:8, npu:1, or npu-coral:1 for what a "
+        "node declares by such a name of its own; a list is alternatives in order, where cpu may "
+        "come last. Of each worker where num_workers is given; else a task that trains gets a "
+        "worker for each GPU, all on one node. Of a TPU the chips: of one host, or with a topology "
+        "of the whole slice, and a worker for each host",
     )
     accelerator_args: AcceleratorArgs | None = Field(
         None, description="which slice of TPUs: its topology, such as {topology: 2x4}"

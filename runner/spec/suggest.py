@@ -55,6 +55,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "scheduler": ("lr_scheduler",),
     "steps": ("max_steps",),
     "tensor_parallel": ("tp",),
+    "tflite": ("litert",),
     "topology": ("accelerator_args",),
     "tpu_topology": ("topology", "accelerator_args"),
     "tpus": ("accelerators", "tpu"),

@@ -184,7 +184,7 @@ def test_a_killed_driver_leaves_a_lost_run_and_no_worker(command: Command, spec:
         return found
 
     wait_for(lambda: not left(), timeout_s=10)
-    assert is_gone(pid)
+    wait_for(lambda: is_gone(pid), timeout_s=10)
     (row,) = json.loads(command("list", "--json").out)
     assert row["status"] == "lost"
     assert "lost" in command("status", "latest").out

@@ -171,8 +171,8 @@ LINES = {
     "resources: {accelerators: TPU-V6E:3}": (
         "8:31: accelerators: 'TPU-V6E:3': a worker takes 1, 2, 4 or 8 chips of a TPU host"
     ),
-    "resources: {accelerators: [gpu, npu]}": (
-        "8:37: accelerators: the kind train does not run on npu:1; expected cpu or gpu"
+    "resources: {accelerators: [gpu, npu-coral]}": (
+        "8:37: accelerators: the kind train does not run on npu-coral:1; expected cpu or gpu or npu"
     ),
     "retry: {max_restarts: -1}": "8:27: max_restarts is -1; expected at least 0",
     f"env: {{A: '{A_REFERENCE}'}}": f"8:14: {MISPLACED}",
@@ -197,10 +197,10 @@ CHANGES = {
     ("  a:", "  a b:"): f"3:3: the task name 'a b'; {NAMED}",
     ("kind: train", "kind: trian"): "4:11: no kind is called 'trian'; did you mean 'train'?",
     ("kind: train", "kind: [train]"): (
-        "4:11: kind is not a word; expected one of train, distill, evaluate, bench, keras"
+        f"4:11: kind is not a word; expected one of {', '.join(KINDS)}"
     ),
     ("    kind: train\n", ""): (
-        "3:3: the task 'a' has no 'kind'; expected one of train, distill, evaluate, bench, keras"
+        f"3:3: the task 'a' has no 'kind'; expected one of {', '.join(KINDS)}"
     ),
     ("    model: {name: mlp}\n", ""): "3:3: 'a' has no 'model'; expected it: what to train",
     ("{name: mlp}", "{}"): "5:5: model: expected exactly one of 'name' and 'factory'",
@@ -332,7 +332,7 @@ def test_keys_that_stand_a_level_too_high_are_told_where_they_belong() -> None:
 
 
 def test_an_empty_kind_is_said_where_it_stands() -> None:
-    expected = "kind is empty; expected one of train, distill, evaluate, bench, keras"
+    expected = f"kind is empty; expected one of {', '.join(KINDS)}"
     assert refused(TASK.replace("kind: train", "kind:")) == [f"4:10: {expected}"]
 
 

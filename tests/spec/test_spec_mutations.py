@@ -113,8 +113,8 @@ def check_mutated(job: Path, mutations: list[tuple[str, int, int, str]]) -> None
     assert places == sorted(places)
     for fault in error.faults:
         assert fault.message.strip() and fault.message.isprintable()
-        assert 1 <= fault.line <= count
-        assert 1 <= fault.column <= len(fault.source) + 1
+        assert fault.line in range(1, count + 1)
+        assert fault.column in range(1, len(fault.source) + 2)
     assert len(set(error.faults)) == len(error.faults)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from refusing import TASK, faults, refused
 
+from runner.kinds import KINDS
 from runner.spec import load
 
 FORM = "expected PATH=VALUE, such as tasks.student.temperature=4"
@@ -71,9 +72,7 @@ WRONG = {
         "--set:1:1: 'x-base' only holds what stands elsewhere too; expected the path of the value "
         "there, such as tasks.student.temperature"
     ),
-    "tasks.a.kind=": (
-        "--set:1:14: kind is empty; expected one of train, distill, evaluate, bench, keras"
-    ),
+    "tasks.a.kind=": (f"--set:1:14: kind is empty; expected one of {', '.join(KINDS)}"),
     "tasks.a.max_steps=3": "--set:1:1: a: expected exactly one of 'max_epochs' and 'max_steps'",
     "tasks=3": "--set:1:7: tasks is 3; expected a map",
     "tasks.a.seed=[1": "--set:1:14: a list in [ ] that isn't closed; expected ',' or ']'",

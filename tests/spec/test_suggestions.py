@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from runner.accelerators import FAMILIES
 from runner.cli import COMMANDS
 from runner.kinds import KINDS
 from runner.kinds.distill import DistillParams
-from runner.kinds.training import OptimizerParams
-from runner.spec.resources import FAMILIES, TYPES
+from runner.kinds.stepping import OptimizerParams
+from runner.spec.resources import TYPES
 from runner.spec.shape import ResourcesSpec
 from runner.spec.suggest import SYNONYMS, did_you_mean, nearest
 
