@@ -25,6 +25,22 @@ DEBUG = {
         "tasks.device.resources.cpus=1",
     ],
     "bring-your-own.yaml": ["tasks.model.max_epochs=2"],
+    "compress.yaml": [
+        *(
+            f"tasks.{name}.data={{name: digits}}"
+            for name in ("teacher", "student", "pruned", "int8", "jetson", "pc")
+        ),
+        "tasks.teacher.max_epochs=1",
+        "tasks.teacher.model.args={channels: [8, 16], hidden: 16}",
+        "tasks.student.max_epochs=1",
+        "tasks.student.model.args={channels: [8, 8], hidden: 16}",
+        "tasks.pruned.max_epochs=1",
+        "tasks.pruned.sparsity=0.5",
+        "tasks.pruned.round_to=4",
+        "tasks.int8.scheme=int8-static",
+        "tasks.int8.runtime=onnx",
+        "tasks.int8.max_accuracy_drop=1.0",
+    ],
     "distill.yaml": [
         "tasks.teacher.max_epochs=1",
         "tasks.teacher.model.args.channels=[4, 4]",
@@ -129,6 +145,13 @@ STARTERS = {
 MEASURED = {
     "bench.yaml": {"device": "bench/matmul_fp64_tflops", "together": "bench/all_reduce_gb_per_s"},
     "bring-your-own.yaml": {"check": "test/accuracy"},
+    "compress.yaml": {
+        "student": "compression/size_ratio",
+        "pruned": "compression/speedup",
+        "int8": "compression/accuracy_drop",
+        "jetson": "onnx/compression/agreement",
+        "pc": "openvino/test/accuracy",
+    },
     "distill.yaml": {"student": "compression/size_ratio"},
     "distill-features.yaml": {"student": "compression/accuracy_drop"},
     "export.yaml": {

@@ -144,7 +144,7 @@ def kill_a_rank(command: Command, file: str, rank: int, after_step: int) -> None
         wait_for(lambda pid=pid: is_gone(pid), timeout_s=10)  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [1, pytest.param(0, marks=pytest.mark.slow)])
 def test_a_killed_rank_changes_no_bit(warm: Command, spec: Write, rank: int) -> None:
     file = spec(TWO.replace("STEPS", "2000"))
     kill_a_rank(warm, file, rank, after_step=100)

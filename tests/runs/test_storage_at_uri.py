@@ -155,6 +155,7 @@ def test_a_worker_that_can_not_write_storage_says_so(on_s3: Command, spec: Write
     assert f"{on_s3.environment['RUNNER_STORAGE']}/long-" in done.out
 
 
+@pytest.mark.slow  # tests/runs/test_gangs.py has it on a disk
 def test_a_killed_rank_changes_no_bit_of_what_its_gang_trains(remote: Command, spec: Write) -> None:
     file = spec(TWO.replace("STEPS", "800").replace("every_steps: 20", "every_steps: 40"))
     kill_a_rank(remote, file, 1, after_step=80)

@@ -82,7 +82,8 @@ def test_two_ranks_on_streamed_images_are_two_ranks_on_images(
         assert metrics[name] == expected[name]
 
 
-@pytest.mark.parametrize("rank", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow  # tests/torchlib/streaming has it at a lower level
+@pytest.mark.parametrize("rank", [0, 1])
 def test_a_killed_rank_changes_no_bit_of_a_streamed_training(
     warm: Command, spec: Write, rank: int
 ) -> None:
