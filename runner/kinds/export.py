@@ -99,7 +99,7 @@ class ExportParams(Parameters):
         if not platform.takes_floats:
             raise ValueError(
                 f"{platform.title} takes models quantized {platform.scheme}, and export keeps them "
-                "in floats; expected kind: quantize with this target"
+                f"in floats; expected kind: quantize with runtime: {platform.formats[0]}"
             )
         wrong = targets.conflicts(platform, formats=self.formats, batch_size=self.batch_size)
         newest = platform.constraints.opset
