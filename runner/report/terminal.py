@@ -107,7 +107,9 @@ def _table(
     lines.append(_styled("─" * _table_width(label_width, columns), "dim", colour))
     for index, label in enumerate(labels):
         cells = [(each.cells[index], _column_width(each)) for each in columns]
-        lines.append(_row(label, label_width, cells))
+        # Of a table that was cut, some parts have nothing in rows that others have figures in.
+        if any(text != form.NONE for text, _ in cells):
+            lines.append(_row(label, label_width, cells))
     return lines
 
 

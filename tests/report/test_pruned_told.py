@@ -9,6 +9,7 @@ from digits_run import STUDENT, TEACHER, finished
 from runner.report.appendix import definitions
 from runner.report.comparison import compare
 from runner.report.headline import headline
+from runner.report.terminal import to_terminal
 
 BEFORE = {"size/zeros": 0.0, "size/gzip_mb": 1.13, "size/multiply_adds": 61_000_000.0}
 SPARSE = {
@@ -51,3 +52,13 @@ def test_the_headline_of_zeros_is_their_size_once_compressed(
     assert headline(report).startswith(
         "compared to teacher, student is about as large, as large gzipped, and"
     )
+
+
+def test_a_part_of_a_table_leaves_out_rows_that_are_empty_there(
+    plan_document: dict[str, Any],
+) -> None:
+    """Of the teacher no zeros are counted; in a narrow terminal it stands alone."""
+    report = finished(plan_document, {"teacher": TEACHER, "student": STUDENT | SPARSE})
+    narrow, wide = (to_terminal(report, columns=columns) for columns in (40, 200))
+    assert narrow.count("model on disk") > wide.count("model on disk")  # it is cut
+    assert narrow.count("of these zero") == wide.count("of these zero")
