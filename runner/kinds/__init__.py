@@ -33,6 +33,23 @@ PRELOAD = "RUNNER_PRELOAD"
 Framework: TypeAlias = Literal["torch", "tensorflow", "jax"]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Maker:
+    """Who makes an artifact that a task refers to: a task of ``kind``.
+
+    ``is_model`` says that it is a model of the ``framework`` which can still be changed, and not
+    what was made of one for a runtime.
+    """
+
+    kind: str
+    framework: Framework
+    is_model: bool
+
+
+Makers: TypeAlias = Mapping[str, tuple[Maker, ...]]
+"""Of each parameter that refers to artifacts of other tasks, who makes them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Kind:
     """A sort of task. ``outputs`` are the artifacts other tasks may refer to; ``made`` tells which
@@ -44,8 +61,8 @@ class Kind:
     process loads, or tells that from a task's parameters: none loads two. ``resources`` is what a
     task with these parameters asks of the nodes, given what its spec asks; it raises ValueError
     where the two don't go together. ``check_makers`` does so where artifacts that a task refers to
-    come from tasks whose processes load what it can't take: it gets the task as its spec has it,
-    and these frameworks by the parameter that refers to them.
+    are such as it can't take: it gets the task as its spec has it, and who makes them.
+    ``makes_models`` says that what it makes can be changed further, and is for no runtime alone.
     """
 
     name: str
@@ -58,7 +75,8 @@ class Kind:
     is_gang: bool = False
     framework: Framework | Callable[[Params], Framework] = "torch"
     resources: Callable[[Any, Resources], Resources] | None = None
-    check_makers: Callable[[Any, Mapping[str, Framework]], None] | None = None
+    check_makers: Callable[[Any, Makers], None] | None = None
+    makes_models: bool = True
     made: Callable[[Params], tuple[str, ...]] | None = None
 
     def outputs_of(self, params: Params) -> tuple[str, ...]:

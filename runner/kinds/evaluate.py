@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ from pydantic import Field
 
 from runner.accelerators import is_custom
 from runner.errors import TaskError
-from runner.kinds import Framework, Kind, Yield
+from runner.kinds import Kind, Makers, Yield
 from runner.kinds.fitting import load_data
 from runner.kinds.gates import GATES, GatesParams
 from runner.kinds.training import ArtifactPath, MeasuredDataParams
@@ -113,12 +113,14 @@ def _block_size(described: Described) -> int:
     return described.input_shape[0] if described.task == "language" else 128
 
 
-def check_makers(params: Any, makers: Mapping[str, Framework]) -> None:
+def check_makers(params: Any, makers: Makers) -> None:
     """Raises ValueError where a model comes from a task that makes such as can't be measured so."""
     choices = params.resources.choices()
     devices = [each for each in choices if each is not None and not is_custom(each.type or "")]
-    if devices and makers.get("model", "torch") != "torch":
-        raise ValueError(f"accelerators: {devices[0]} is of no use to Keras here: {ON_CPU}")
+    for maker in makers.get("model", ()):
+        if devices and (maker.framework != "torch" or not maker.is_model):
+            theirs = "Keras" if maker.framework != "torch" else f"what {maker.kind} makes"
+            raise ValueError(f"accelerators: {devices[0]} is of no use to {theirs} here: {ON_CPU}")
 
 
 KIND = Kind(

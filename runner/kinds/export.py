@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import Field, model_validator
 
 from runner.builtin import PlatformName
-from runner.kinds import Framework, Kind, Yield
+from runner.kinds import Kind, Makers, Yield
+from runner.kinds.changeable import check_models
 from runner.kinds.gates import GATES, CompressionGatesParams
 from runner.kinds.training import ArtifactPath, MeasuredDataParams
 from runner.model import Context, Params
@@ -152,13 +153,9 @@ def made(params: Params) -> tuple[str, ...]:
     return () if platform is None else (platform.formats[0],)
 
 
-def check_makers(params: Any, makers: Mapping[str, Framework]) -> None:
-    """Raises ValueError where the model comes from a task that makes no model of PyTorch."""
-    if makers.get("model", "torch") != "torch":
-        raise ValueError(
-            "export writes models of PyTorch, and this model is of Keras; expected 'exports' in "
-            "the task of kind keras that trains it"
-        )
+def check_makers(params: Any, makers: Makers) -> None:
+    """Raises ValueError where a task makes no model of PyTorch that can be changed."""
+    check_models("export", makers, "model", otherwise="'exports' in the task that trains it")
 
 
 def run(context: Context) -> Iterator[Yield]:
@@ -178,4 +175,5 @@ KIND = Kind(
     run=run,
     made=made,
     check_makers=check_makers,
+    makes_models=False,
 )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from pydantic import Field
 
-from runner.kinds import Framework, Kind, Yield
+from runner.kinds import Kind, Makers, Yield
+from runner.kinds.changeable import check_models
 from runner.kinds.gates import GATES, CompressionGatesParams
 from runner.kinds.training import ArtifactPath, MeasuredDataParams
 from runner.model import Context
@@ -50,10 +51,9 @@ class FuseParams(Parameters):
     gates: CompressionGatesParams | None = Field(None, description=GATES)
 
 
-def check_makers(params: Any, makers: Mapping[str, Framework]) -> None:
-    """Raises ValueError where the model comes from a task that makes no model of PyTorch."""
-    if makers.get("model", "torch") != "torch":
-        raise ValueError("fuse takes models of PyTorch, and this model is of Keras")
+def check_makers(params: Any, makers: Makers) -> None:
+    """Raises ValueError where a task makes no model of PyTorch that can be changed."""
+    check_models("fuse", makers, "model")
 
 
 def run(context: Context) -> Iterator[Yield]:
@@ -72,4 +72,5 @@ KIND = Kind(
     devices=("cpu",),
     run=run,
     check_makers=check_makers,
+    makes_models=False,
 )

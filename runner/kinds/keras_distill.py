@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.kinds import Framework, Yield
+from runner.kinds import Framework, Makers, Yield
 from runner.kinds.keras_exports import ExportsParams
 from runner.kinds.keras_fitting import fit_and_keep, gang_of, measuring_device, ready
 from runner.kinds.keras_training import KerasParams, StrategyParams, on_one_worker
@@ -83,23 +83,27 @@ def resources(params: Any, asked: Resources) -> Resources:
     return resources_of_keras(params, asked)
 
 
-def check_makers(params: Any, makers: Mapping[str, Framework]) -> None:
+def check_makers(params: Any, makers: Makers) -> None:
     """Raises ValueError where the teacher comes from a task of the other framework.
 
     A student of PyTorch learns from any teacher's answers; only to look into its layers, it must be
     of PyTorch, too.
     """
-    made = makers.get("teacher")
     is_torch = params.framework == "torch"
-    inside = params.features or params.attention
-    if made is None or (made == "torch") == is_torch or (is_torch and not inside):
+    if is_torch and not (params.features or params.attention):
         return
     expected = "no 'features' nor 'attention'" if is_torch else "one of Keras"
-    theirs = _NAMES["torch" if made == "torch" else "keras"]
-    raise ValueError(
-        f"'teacher' is of {theirs}, and the student of {_NAMES[params.framework]}; expected "
-        f"{expected}"
-    )
+    for maker in makers.get("teacher", ()):
+        theirs = _NAMES["torch" if maker.framework == "torch" else "keras"]
+        if (maker.framework == "torch") != is_torch:
+            raise ValueError(
+                f"'teacher' is of {theirs}, and the student of {_NAMES[params.framework]}; "
+                f"expected {expected}"
+            )
+        if not maker.is_model:
+            raise ValueError(
+                f"'teacher' is what {maker.kind} makes of a model of {theirs}; expected {expected}"
+            )
 
 
 def run(context: Context) -> Iterator[Yield]:

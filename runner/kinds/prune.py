@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from runner.kinds import Framework, Kind, pruning
+from runner.kinds import Kind, Makers, pruning
+from runner.kinds.changeable import check_models
 from runner.kinds.gates import GATES, CompressionGatesParams
 from runner.kinds.stepping import SteppingParams, TorchSteppingParams
 from runner.kinds.training import ArtifactPath, DataParams
@@ -150,14 +150,9 @@ class PruneParams(TorchSteppingParams, SteppingParams, _PrunedParams):
                 raise ValueError(f"'{name}' goes with {what}; expected it left out")
 
 
-def check_makers(params: Any, makers: Mapping[str, Framework]) -> None:
-    """Raises ValueError where the model comes from a task of another framework."""
-    for name in ("model", "teacher"):
-        if makers.get(name, "torch") != "torch":
-            raise ValueError(
-                f"'{name}' is made by a task of Keras; expected one of kind train, distill or "
-                "prune that makes a model of PyTorch"
-            )
+def check_makers(params: Any, makers: Makers) -> None:
+    """Raises ValueError where a task makes no model of PyTorch that can be changed."""
+    check_models("prune", makers, "model", "teacher")
 
 
 KIND = Kind(

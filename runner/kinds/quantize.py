@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from runner.kinds import Framework, Kind, quantization
+from runner.kinds import Kind, Makers, quantization
+from runner.kinds.changeable import check_models
 from runner.kinds.gates import GATES, CompressionGatesParams
 from runner.kinds.schemes import WEIGHT_ONLY, Granularity, Runtime, Scheme, misfit
 from runner.kinds.stepping import SteppingParams, TorchSteppingParams
@@ -137,13 +137,11 @@ def resources(params: QuantizeParams, asked: Resources) -> Resources:
     return asked
 
 
-def check_makers(params: Any, makers: Mapping[str, Framework]) -> None:
-    """Raises ValueError where the model comes from a task that makes no model of PyTorch."""
-    if makers.get("model", "torch") != "torch":
-        raise ValueError(
-            "quantize takes models of PyTorch, and this model is of Keras; expected "
-            "'exports: [litert-int8]' in the task of kind keras that trains it"
-        )
+def check_makers(params: Any, makers: Makers) -> None:
+    """Raises ValueError where a task makes no model of PyTorch that can be changed."""
+    check_models(
+        "quantize", makers, "model", otherwise="'exports: [litert-int8]' in the task that trains it"
+    )
 
 
 KIND = Kind(
@@ -156,4 +154,5 @@ KIND = Kind(
     run=quantization.run,
     resources=resources,
     check_makers=check_makers,
+    makes_models=False,
 )

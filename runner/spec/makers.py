@@ -1,12 +1,12 @@
-"""Whether a task can take the artifacts that others make: by the framework of who makes them."""
+"""Whether a task can take the artifacts that others make: by what makes them, and of what."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from runner.errors import Fault
-from runner.kinds import find
+from runner.kinds import Maker, find
 from runner.spec.document import Document
 from runner.spec.faults import place_named
 from runner.spec.references import REFERENCE
@@ -19,11 +19,7 @@ def check(document: Document, specs: Mapping[str, TaskSpec], faults: list[Fault]
         checks = find(spec.kind).check_makers
         if checks is None:
             continue
-        makers = {
-            field: find(specs[maker].kind).framework_of(dict(specs[maker]))
-            for field, value in spec
-            if (maker := _referred_to(value)) in specs
-        }
+        makers = {field: tuple(_makers(value, specs)) for field, value in spec}
         try:
             checks(spec, makers)
         except ValueError as error:
@@ -33,9 +29,15 @@ def check(document: Document, specs: Mapping[str, TaskSpec], faults: list[Fault]
             faults.append(place.fault(f"{name}: {error}"))
 
 
-def _referred_to(value: Any) -> str:
-    """The task whose artifact a parameter is, or one of several; empty if it is none."""
+def _makers(value: Any, specs: Mapping[str, TaskSpec]) -> Iterator[Maker]:
+    """Who makes the artifact that a parameter refers to, or each of several."""
     for text in value if isinstance(value, list) else [value]:
-        if isinstance(text, str) and (match := REFERENCE.fullmatch(text)):
-            return match.group(1).partition(".")[0]
-    return ""
+        match = REFERENCE.fullmatch(text) if isinstance(text, str) else None
+        task, _, output = match.group(1).partition(".outputs.") if match else ("", "", "")
+        if task in specs:
+            kind = find(specs[task].kind)
+            yield Maker(
+                kind=kind.name,
+                framework=kind.framework_of(dict(specs[task])),
+                is_model=kind.makes_models and output == "model",
+            )
