@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,16 +27,10 @@ from runner.torchlib.data import from_arrays
 from runner.torchlib.models import build
 from runner.torchlib.to_onnx import write_onnx
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ARGS = {"channels": [8, 16], "hidden": 256, "pool_every": 1, "dropout": 0.0}
 GROUPED = Recipe(scheme="int4-weight", granularity="group", group_size=32)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

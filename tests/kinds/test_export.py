@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,15 +22,10 @@ from runner.model import Artifact, Context, Fact, Metric
 from runner.torchlib import forms, to_onnx
 from tests.serving.models import trained
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 DIGITS = {"name": "digits"}
 KIND = find("export")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

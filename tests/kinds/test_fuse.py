@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,10 @@ from runner.model import Artifact, Context, Fact, Metric
 from runner.torchlib import artifact, data
 from runner.torchlib.models import build
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 DIGITS = {"name": "digits"}
 KIND = find("fuse")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

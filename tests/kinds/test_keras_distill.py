@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,9 +13,7 @@ import pytest
 from runner.errors import TaskError
 from runner.kinds import find
 from runner.model import Context
-from runner.worker.wire import order_to_json, record_from_json
-from tests.kinds.test_keras_kind import OWN
-from tests.worker.orders import order
+from tests.kinds.keras_attempts import attempt, held, summary
 
 needs_tensorflow = pytest.mark.skipif(
     find_spec("tensorflow") is None, reason="needs TensorFlow: pip install 'runner[tf]'"
@@ -31,36 +27,11 @@ TEACHER = {
 }
 
 
-def attempt(folder: Path, kind: str, params: dict[str, Any]) -> list[Any]:
-    """The records of one attempt, which must finish, in a fresh process."""
-    what = order(folder / f"of-{kind}", kind, params, workdir=str(folder))
-    file = folder / f"{kind}.json"
-    file.write_text(order_to_json(what))
-    done = subprocess.run(
-        [sys.executable, "-m", "runner.worker", str(file)],
-        cwd=folder,
-        env={"PATH": "/usr/bin:/bin", "HELD": str(folder / f"{kind}-held-")},
-        capture_output=True,
-        text=True,
-        timeout=150,
-        check=False,
-    )
-    records = [record_from_json(line) for line in done.stdout.splitlines()]
-    assert records[-1].data == {"status": "finished", "error": None}, done.stderr
-    return records
-
-
-def summary(records: list[Any]) -> dict[str, float]:
-    points = [point for r in records if r.event == "metrics" for point in r.data["points"]]
-    return {name: value for name, step, value in points if step is None}
-
-
 @needs_tensorflow
 @pytest.mark.timeout(300)
 def test_a_student_of_keras_is_measured_beside_its_teacher_and_evaluated_apart(
     tmp_path: Path,
 ) -> None:
-    (tmp_path / "own_data.py").write_text(OWN)
     attempt(tmp_path, "keras", TEACHER)
     student = {
         **TEACHER,
@@ -72,8 +43,7 @@ def test_a_student_of_keras_is_measured_beside_its_teacher_and_evaluated_apart(
         "checkpoint": {"every_steps": 8, "keep": 1},
     }
     records = attempt(tmp_path, "distill", student)
-    (held,) = {path.read_text() for path in tmp_path.glob("distill-held-*")}
-    assert held == "tensorflow"
+    assert set(held(tmp_path, "distill")) == {"tensorflow"}
     assert "torch" not in records[0].data["environment"]
     found = summary(records)
     measured = {

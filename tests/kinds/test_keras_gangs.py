@@ -16,26 +16,13 @@ import pytest
 
 from runner.worker.wire import order_to_json, record_from_json
 from tests.conftest import Command, wait_for
-from tests.runs.real_runs import Write, is_gone
+from tests.runs.real_runs import TWO, Write, is_gone
 from tests.worker.orders import order
 
 pytestmark = pytest.mark.skipif(
     find_spec("tensorflow") is None, reason="needs TensorFlow: pip install 'runner[tf]'"
 )
 
-TWO = """\
-name: two
-tasks:
-  model:
-    kind: keras
-    model: {name: mlp, args: {hidden: [32], dropout: 0.1}}
-    data: {name: digits}
-    max_steps: STEPS
-    global_batch_size: 64
-    lr_scheduler: {name: cosine, warmup_steps: 10}
-    checkpoint: {every_steps: 20}
-    resources: {cpus: 0.5, num_workers: 2}
-"""
 # A model of the user's own, before which the second rank sleeps.
 SLEEPY = """\
 import time
@@ -137,7 +124,7 @@ def weights(command: Command, number: int) -> list[Any]:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_killed_rank_changes_no_bit(warm: Command, spec: Write, rank: int) -> None:
-    file = spec(TWO.replace("STEPS", "2000"))
+    file = spec(TWO.replace("kind: train", "kind: keras").replace("STEPS", "2000"))
 
     def has_checkpoints() -> Path | None:
         folder = attempt(warm, 1)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,9 +13,8 @@ import pytest
 from runner.errors import TaskError
 from runner.kinds import find
 from runner.model import CAVEAT, Context, Fact
-from runner.worker.wire import order_to_json, record_from_json
 from tests.conftest import Command
-from tests.worker.orders import order
+from tests.kinds.keras_attempts import OWN, PARAMS, attempt, facts, held, summary
 
 needs_tensorflow = pytest.mark.skipif(
     find_spec("tensorflow") is None, reason="needs TensorFlow: pip install 'runner[tf]'"
@@ -26,37 +23,10 @@ needs_litert = pytest.mark.skipif(
     find_spec("ai_edge_litert") is None, reason="needs LiteRT: pip install 'runner[tf]'"
 )
 
-# Data of the user's own, in a module that notes at the end which frameworks the process held.
-OWN = """\
-import atexit, os, sys
-import numpy as np
-
-def note():
-    with open(os.environ["HELD"] + str(os.getpid()), "w") as file:
-        file.write(" ".join(sorted({"torch", "tensorflow"} & set(sys.modules))))
-
-def blobs():
-    note()
-    atexit.register(note)
-    random = np.random.default_rng(0)
-    y = np.arange(200) % 3
-    x = random.normal(size=(200, 4)).astype("float32")
-    x[np.arange(200), y] += 3
-    return x[:150], y[:150], x[150:], y[150:]
-"""
-PARAMS = {
-    "model": {"name": "mlp", "args": {"hidden": [8], "dropout": 0.1}},
-    "data": {"factory": "own_data:blobs"},
-    "max_epochs": 3,
-    "global_batch_size": 32,
-    "optimizer": {"learning_rate": 0.05},
-}
-
 
 @needs_tensorflow
 @needs_litert
 def test_an_attempt_trains_keeps_and_measures_without_pytorch(tmp_path: Path) -> None:
-    (tmp_path / "own_data.py").write_text(OWN)
     params = {
         **PARAMS,
         "strategy": "mirrored",
@@ -65,46 +35,31 @@ def test_an_attempt_trains_keeps_and_measures_without_pytorch(tmp_path: Path) ->
         "checkpoint": {"every_steps": 4, "keep": 1},
         "exports": ["litert-int8"],
     }
-    what = order(tmp_path / "attempt", "keras", params, workdir=str(tmp_path))
-    (tmp_path / "order.json").write_text(order_to_json(what))
-    done = subprocess.run(
-        [sys.executable, "-m", "runner.worker", "order.json"],
-        cwd=tmp_path,
-        env={"PATH": "/usr/bin:/bin", "HELD": str(tmp_path / "held")},
-        capture_output=True,
-        text=True,
-        timeout=150,
-        check=False,
-    )
-    records = [record_from_json(line) for line in done.stdout.splitlines()]
-    assert records[-1].data == {"status": "finished", "error": None}, done.stderr
-    (held,) = tmp_path.glob("held*")
-    assert held.read_text() == "tensorflow"
+    records = attempt(tmp_path, "keras", params)
+    assert held(tmp_path, "keras") == ["tensorflow"]
     about = records[0].data["environment"]
     assert "torch" not in about
-    facts = {r.data["name"]: r.data["text"] for r in records if r.event == "fact"}
-    assert facts["tensorflow"].startswith("tensorflow")
-    assert facts["strategy"].startswith("mirrored, as asked for; 2 logical devices share this CPU")
-    assert CAVEAT not in facts
-    points = [point for r in records if r.event == "metrics" for point in r.data["points"]]
-    summary = {name: value for name, step, value in points if step is None}
-    assert {name for name in summary if not name.startswith(("keras/", "litert-int8/"))} == {
+    told, figures = facts(records), summary(records)
+    assert told["tensorflow"].startswith("tensorflow")
+    assert told["strategy"].startswith("mirrored, as asked for; 2 logical devices share this CPU")
+    assert CAVEAT not in told
+    assert {name for name in figures if not name.startswith(("keras/", "litert-int8/"))} == {
         "train/replicas", "train/per_replica_batch_size", "time/first_step_s",
         "train/samples_per_s", "train/step_ms", "data/train_samples", "data/test_samples",
         "test/loss", "test/accuracy", "size/model_mb", "size/parameters", "latency/p50_ms",
         "latency/p95_ms", "throughput/samples_per_s", "memory/peak_mb",
     }  # fmt: skip
-    assert summary["test/accuracy"] > 0.8
-    assert (summary["train/replicas"], summary["train/per_replica_batch_size"]) == (2, 8)
-    assert (summary["data/train_samples"], summary["data/test_samples"]) == (150, 50)
-    kept = [path.name for path in (tmp_path / "attempt" / "checkpoints").iterdir()]
+    assert figures["test/accuracy"] > 0.8
+    assert (figures["train/replicas"], figures["train/per_replica_batch_size"]) == (2, 8)
+    assert (figures["data/train_samples"], figures["data/test_samples"]) == (150, 50)
+    kept = [path.name for path in (tmp_path / "of-keras" / "checkpoints").iterdir()]
     assert kept == ["step-00000012"]  # of fifteen
     artifacts = [r.data["name"] for r in records if r.event == "artifact"]
     assert artifacts == ["model", "litert-int8"]
-    assert facts["runtimes"].startswith("keras: tensorflow ")
-    assert summary["keras/test/accuracy"] == summary["test/accuracy"]
-    assert summary["litert-int8/test/accuracy"] > 0.8
-    description = json.loads((tmp_path / "attempt/model/model.json").read_text())
+    assert told["runtimes"].startswith("keras: tensorflow ")
+    assert figures["keras/test/accuracy"] == figures["test/accuracy"]
+    assert figures["litert-int8/test/accuracy"] > 0.8
+    description = json.loads((tmp_path / "of-keras/model/model.json").read_text())
     assert description["framework"] == "keras"
     assert description["classes"] == ["0", "1", "2"]
 

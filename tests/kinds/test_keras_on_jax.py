@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,9 +12,7 @@ import pytest
 from runner.errors import TaskError
 from runner.kinds import find
 from runner.model import CAVEAT, Context
-from runner.worker.wire import order_to_json, record_from_json
-from tests.kinds.test_keras_kind import OWN, PARAMS
-from tests.worker.orders import order
+from tests.kinds.keras_attempts import PARAMS, attempt, facts, held, summary
 
 needs_jax = pytest.mark.skipif(
     find_spec("jax") is None or find_spec("keras") is None,
@@ -26,11 +22,6 @@ needs_jax = pytest.mark.skipif(
 
 @needs_jax
 def test_an_attempt_trains_keeps_and_measures_without_tensorflow(tmp_path: Path) -> None:
-    held = OWN.replace(
-        '{"torch", "tensorflow"} & set(sys.modules)',
-        'name for name in ("torch", "tensorflow", "jax") if sys.modules.get(name)',
-    )
-    (tmp_path / "own_data.py").write_text(held)
     params = {
         **PARAMS,
         "backend": "jax",
@@ -40,40 +31,25 @@ def test_an_attempt_trains_keeps_and_measures_without_tensorflow(tmp_path: Path)
         "gradient_accumulation_steps": 2,
         "checkpoint": {"every_steps": 4, "keep": 1},
     }
-    what = order(tmp_path / "attempt", "keras", params, workdir=str(tmp_path))
-    (tmp_path / "order.json").write_text(order_to_json(what))
-    done = subprocess.run(
-        [sys.executable, "-m", "runner.worker", "order.json"],
-        cwd=tmp_path,
-        env={"PATH": "/usr/bin:/bin", "HELD": str(tmp_path / "held")},
-        capture_output=True,
-        text=True,
-        timeout=150,
-        check=False,
-    )
-    records = [record_from_json(line) for line in done.stdout.splitlines()]
-    assert records[-1].data == {"status": "finished", "error": None}, done.stderr
-    (noted,) = tmp_path.glob("held*")
-    assert noted.read_text() == "jax"
+    records = attempt(tmp_path, "keras", params)
+    assert held(tmp_path, "keras") == [""]
     assert "torch" not in records[0].data["environment"]
-    facts = {r.data["name"]: r.data["text"] for r in records if r.event == "fact"}
-    assert facts["jax"].startswith("jax ")
-    assert facts[CAVEAT].startswith("2 replicas on one CPU and not on a TPU, as no node")
-    points = [point for r in records if r.event == "metrics" for point in r.data["points"]]
-    summary = {name: value for name, step, value in points if step is None}
-    assert set(summary) == {
+    told, figures = facts(records), summary(records)
+    assert told["jax"].startswith("jax ")
+    assert told[CAVEAT].startswith("2 replicas on one CPU and not on a TPU, as no node")
+    assert set(figures) == {
         "train/replicas", "train/per_replica_batch_size", "time/first_step_s",
         "train/samples_per_s", "train/step_ms", "data/train_samples", "data/test_samples",
         "test/loss", "test/accuracy", "size/model_mb", "size/parameters", "latency/p50_ms",
         "latency/p95_ms", "throughput/samples_per_s", "memory/peak_mb",
     }  # fmt: skip
-    assert summary["test/accuracy"] > 0.8
-    assert (summary["train/replicas"], summary["train/per_replica_batch_size"]) == (2, 8)
-    kept = [path.name for path in (tmp_path / "attempt" / "checkpoints").iterdir()]
+    assert figures["test/accuracy"] > 0.8
+    assert (figures["train/replicas"], figures["train/per_replica_batch_size"]) == (2, 8)
+    kept = [path.name for path in (tmp_path / "of-keras" / "checkpoints").iterdir()]
     assert kept == ["step-00000012"]  # of fifteen
-    described = json.loads((tmp_path / "attempt/model/model.json").read_text())
+    described = json.loads((tmp_path / "of-keras/model/model.json").read_text())
     assert described["framework"] == "keras"
-    assert (tmp_path / "attempt/model/model.keras").is_file()
+    assert (tmp_path / "of-keras/model/model.keras").is_file()
 
 
 @needs_jax

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from runner.data.models import ModelSpec
 from runner.errors import TaskError
@@ -18,15 +16,10 @@ from runner.torchlib import data
 from runner.torchlib.artifact import save
 from runner.torchlib.models import build
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 DIGITS = {"name": "digits"}
 MLP = {"name": "mlp", "args": {"hidden": [8]}}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def run(kind: str, folder: Path, **params: Any) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +23,10 @@ from runner.torchlib.artifact import save
 from runner.torchlib.data import from_arrays
 from runner.torchlib.models import build
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 DIGITS = {"name": "digits"}
 ARGS = {"hidden": [128, 128], "dropout": 0.0}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

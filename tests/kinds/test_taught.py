@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,11 @@ from runner.kinds import find
 from runner.model import Artifact, Context, Fact, Metric
 from tests.serving.models import as_onnx
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 DIGITS = {"name": "digits"}
 SMALL: dict[str, Any] = {"name": "convnet", "args": {"channels": [4, 6], "hidden": 8}}
 LARGE: dict[str, Any] = {"name": "convnet", "args": {"channels": [8, 12], "hidden": 16}}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 class Ran:

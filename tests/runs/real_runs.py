@@ -29,6 +29,21 @@ CHAIN = f"""\
     data: {{name: digits}}
 """
 
+# Two ranks that train one model for as many STEPS as are put there.
+TWO = """\
+name: two
+tasks:
+  model:
+    kind: train
+    model: {name: mlp, args: {hidden: [32], dropout: 0.1}}
+    data: {name: digits}
+    max_steps: STEPS
+    global_batch_size: 64
+    lr_scheduler: {name: cosine, warmup_steps: 10}
+    checkpoint: {every_steps: 20}
+    resources: {cpus: 0.5, num_workers: 2}
+"""
+
 # The second is long enough to be ended in its midst, and can go on from there.
 RESUMABLE = f"""\
 {_FIRST}

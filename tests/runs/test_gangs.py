@@ -14,21 +14,7 @@ import pytest
 
 from tests.conftest import Command, wait_for
 from tests.runs.one_rank import one_rank
-from tests.runs.real_runs import Write, is_gone
-
-TWO = """\
-name: two
-tasks:
-  model:
-    kind: train
-    model: {name: mlp, args: {hidden: [32], dropout: 0.1}}
-    data: {name: digits}
-    max_steps: STEPS
-    global_batch_size: 64
-    lr_scheduler: {name: cosine, warmup_steps: 10}
-    checkpoint: {every_steps: 20}
-    resources: {cpus: 0.5, num_workers: 2}
-"""
+from tests.runs.real_runs import TWO, Write, is_gone
 
 BROKEN = """\
 name: broken

@@ -15,6 +15,7 @@ import pytest
 
 from runner.errors import TaskError
 from tests.conftest import JOBS
+from tests.tflib.by_numpy import by_adamw, by_sgd
 from tests.tflib.tables import small
 
 needs_jax = pytest.mark.skipif(
@@ -100,53 +101,23 @@ def test_a_step_is_compiled_once(folder: Path) -> None:
         assert int(of(folder, name)["compiled"]) == 1
 
 
-def softmax(logits: Any) -> Any:
-    powers = np.exp(logits - logits.max(1, keepdims=True))
-    return powers / powers.sum(1, keepdims=True)
+def start(trained: Any) -> tuple[Any, Any]:
+    """Matrix and bias of the linear model before its first step."""
+    before = trained["before"].astype(np.float64)
+    return before[:-3].reshape(-1, 3), before[-3:]
 
 
 def test_steps_of_sgd_are_those_of_numpy(folder: Path) -> None:
-    trained, data = of(folder, "sgd"), small()
-    inputs = data.train_inputs.astype(np.float64)
-    goal = 0.8 * np.eye(3)[data.train_targets] + 0.2 / 3
-    start = trained["before"].astype(np.float64)
-    weight, bias = start[:-3].reshape(-1, 3), start[-3:]
-    moved = [np.zeros_like(weight), np.zeros_like(bias)]
-    losses = []
-    for _ in range(5):
-        chances = softmax(inputs @ weight + bias)
-        losses.append(-(goal * np.log(chances)).sum(1).mean())
-        wrong = (chances - goal) / len(inputs)
-        gradients = [inputs.T @ wrong + 0.05 * weight, wrong.sum(0)]
-        norm = np.sqrt(sum((each**2).sum() for each in gradients))
-        gradients = [each * min(1.0, 0.3 / norm) for each in gradients]
-        moved = [0.9 * v - 0.2 * g for v, g in zip(moved, gradients, strict=True)]
-        weight, bias = weight + moved[0], bias + moved[1]
+    trained = of(folder, "sgd")
+    losses, after = by_sgd(small(), *start(trained), smoothing=0.2, clip=0.3)
     np.testing.assert_allclose(trained["train/loss"], losses, rtol=1e-5)
-    np.testing.assert_allclose(trained["after"], np.append(weight, bias), atol=TOLERANCE)
+    np.testing.assert_allclose(trained["after"], after, atol=TOLERANCE)
 
 
 def test_steps_of_adamw_are_those_of_numpy(folder: Path) -> None:
-    # Loshchilov and Hutter 2019, algorithm 2; the rate falls from 0.02 to zero.
-    trained, data = of(folder, "adamw"), small()
-    inputs, goal = data.train_inputs.astype(np.float64), np.eye(3)[data.train_targets]
-    start = trained["before"].astype(np.float64)
-    weight, bias = start[:-3].reshape(-1, 3), start[-3:]
-    first = [np.zeros_like(weight), np.zeros_like(bias)]
-    second = [np.zeros_like(weight), np.zeros_like(bias)]
-    for step in range(1, 6):
-        rate = 0.02 * (1 - (step - 1) / 5)
-        wrong = (softmax(inputs @ weight + bias) - goal) / len(inputs)
-        gradients = [inputs.T @ wrong, wrong.sum(0)]
-        first = [0.9 * m + 0.1 * g for m, g in zip(first, gradients, strict=True)]
-        second = [0.999 * v + 0.001 * g**2 for v, g in zip(second, gradients, strict=True)]
-        steps = [
-            m / (1 - 0.9**step) / (np.sqrt(v / (1 - 0.999**step)) + 1e-8)
-            for m, v in zip(first, second, strict=True)
-        ]
-        weight = weight - rate * 0.1 * weight - rate * steps[0]
-        bias = bias - rate * steps[1]
-    np.testing.assert_allclose(trained["after"], np.append(weight, bias), atol=TOLERANCE)
+    trained = of(folder, "adamw")
+    after = by_adamw(small(), *start(trained))
+    np.testing.assert_allclose(trained["after"], after, atol=TOLERANCE)
 
 
 def test_a_resumed_training_ends_with_the_very_weights(folder: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from runner.errors import TaskError
+from tests.tflib.by_numpy import by_adamw, by_sgd, softmax
 
 
 def batches(kit: ModuleType, data: Any, portions: Any, **more: Any) -> list[list[Any]]:
@@ -135,11 +136,6 @@ def test_shares_of_a_batch_make_up_the_whole(kit: ModuleType) -> None:
         np.testing.assert_array_equal(np.concatenate(ours), expected)
 
 
-def softmax(logits: Any) -> Any:
-    powers = np.exp(logits - logits.max(1, keepdims=True))
-    return powers / powers.sum(1, keepdims=True)
-
-
 def linear(kit: ModuleType, data: Any) -> Any:
     return kit.models.build(kit.models.ModelSpec(name="mlp", args={"hidden": []}), data, seed=2)
 
@@ -150,22 +146,8 @@ def test_steps_of_sgd_are_those_of_numpy(
     kit: ModuleType, smoothing: float, clip: float | None
 ) -> None:
     data = kit.small()
-    inputs, targets = data.train_inputs.astype(np.float64), data.train_targets
-    start = linear(kit, data)
-    weight, bias = (each.numpy().astype(np.float64) for each in start.weights)
-    goal = (1 - smoothing) * np.eye(3)[targets] + smoothing / 3
-    moved = [np.zeros_like(weight), np.zeros_like(bias)]
-    losses = []
-    for _ in range(5):
-        chances = softmax(inputs @ weight + bias)
-        losses.append(-(goal * np.log(chances)).sum(1).mean())
-        wrong = (chances - goal) / len(inputs)
-        gradients = [inputs.T @ wrong + 0.05 * weight, wrong.sum(0)]
-        if clip is not None:
-            norm = np.sqrt(sum((each**2).sum() for each in gradients))
-            gradients = [each * min(1.0, clip / norm) for each in gradients]
-        moved = [0.9 * v - 0.2 * g for v, g in zip(moved, gradients, strict=True)]
-        weight, bias = weight + moved[0], bias + moved[1]
+    start = (each.numpy().astype(np.float64) for each in linear(kit, data).weights)
+    losses, after = by_sgd(data, *start, smoothing=smoothing, clip=clip)
     trained = kit.train(
         data,
         model=lambda: linear(kit, data),
@@ -179,29 +161,12 @@ def test_steps_of_sgd_are_those_of_numpy(
         l2=0.05,
     )
     np.testing.assert_allclose(trained.losses, losses, rtol=1e-5)
-    np.testing.assert_allclose(trained.weights, np.append(weight, bias), atol=1e-5)
+    np.testing.assert_allclose(trained.weights, after, atol=1e-5)
 
 
 def test_steps_of_adamw_are_those_of_numpy(kit: ModuleType) -> None:
-    # Loshchilov and Hutter 2019, algorithm 2; the rate of the second half of a linear schedule.
     data = kit.small()
-    inputs, goal = data.train_inputs.astype(np.float64), np.eye(3)[data.train_targets]
-    weight, bias = (each.numpy().astype(np.float64) for each in linear(kit, data).weights)
-    first = [np.zeros_like(weight), np.zeros_like(bias)]
-    second = [np.zeros_like(weight), np.zeros_like(bias)]
-    for step in range(1, 6):
-        rate = 0.02 * (1 - (step - 1) / 5)
-        wrong = (softmax(inputs @ weight + bias) - goal) / len(inputs)
-        gradients = [inputs.T @ wrong, wrong.sum(0)]
-        first = [0.9 * m + 0.1 * g for m, g in zip(first, gradients, strict=True)]
-        second = [0.999 * v + 0.001 * g**2 for v, g in zip(second, gradients, strict=True)]
-        steps = [
-            m / (1 - 0.9**step) / (np.sqrt(v / (1 - 0.999**step)) + 1e-8)
-            for m, v in zip(first, second, strict=True)
-        ]
-        # Decay acts on the matrix alone.
-        weight = weight - rate * 0.1 * weight - rate * steps[0]
-        bias = bias - rate * steps[1]
+    after = by_adamw(data, *(each.numpy().astype(np.float64) for each in linear(kit, data).weights))
     trained = kit.train(
         data,
         model=lambda: linear(kit, data),
@@ -212,7 +177,7 @@ def test_steps_of_adamw_are_those_of_numpy(kit: ModuleType) -> None:
         weight_decay=0.1,
         schedule="linear",
     )
-    np.testing.assert_allclose(trained.weights, np.append(weight, bias), atol=1e-5)
+    np.testing.assert_allclose(trained.weights, after, atol=1e-5)
 
 
 def test_scores_are_those_of_numpy_over_all_that_is_held_out(kit: ModuleType) -> None:

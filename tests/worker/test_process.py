@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -132,5 +133,5 @@ def test_an_interrupt_ends_with_130_and_where_it_was(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert 'mine.py", line 6, in make' in err
+    assert re.search(r'mine\.py", line [56], in make', err)  # it may still be in print
     assert [record_from_json(line).event for line in out.splitlines()] == ["attempt_running"]
