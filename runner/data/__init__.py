@@ -36,6 +36,7 @@ def load(
     keeps_rest: bool = False,
     unlabelled: Mapping[str, Any] | None = None,
     like: Preparation | None = None,
+    is_scaled: bool = True,
 ) -> Dataset:
     """The data set that a spec's ``data`` names, by exactly one of ``name``, ``path``, ``factory``.
 
@@ -54,7 +55,7 @@ def load(
     With ``like``, the data is made ready for a model that exists already: its classes in its order,
     its columns by name, its mean and deviation. By default, ``test_fraction`` is then that of the
     model's own training where this is the data it was trained on, and otherwise 1.0: everything is
-    held out. Without ``like``, it is 0.2.
+    held out. Without ``like``, it is 0.2. Unless it ``is_scaled``, mean and deviation stay in.
 
     Raises TaskError for whatever can't be read or does not make a data set.
     """
@@ -69,7 +70,16 @@ def load(
         seed=seed,
         block_size=block_size,
         like=like,
+        is_scaled=is_scaled,
     )
+    if not is_scaled and factory is None:
+        data = data.unscaled()
+    if data.task == "embedding" and is_scaled and (like is None or like.task != "embedding"):
+        raise TaskError(
+            "the data has samples without labels, and this task needs to know what is right",
+            hint="return (x_train, y_train, x_test, y_test); without labels a model can be "
+            "evaluated, quantized, fused and exported",
+        )
     if train_samples is not None:
         from runner.data.labels import limited
 
@@ -94,6 +104,7 @@ def _load(
     seed: int,
     block_size: int,
     like: Preparation | None,
+    is_scaled: bool,
 ) -> Dataset:
     given = [value for value in (name, path, factory) if value is not None]
     if len(given) != 1:
@@ -103,7 +114,7 @@ def _load(
     if factory is not None:
         from runner.data.arrays import from_factory
 
-        return from_factory(factory, args, like)
+        return from_factory(factory, args, like, is_scaled=is_scaled)
     if name is not None:
         return _named(name, args, test_fraction=test_fraction, block_size=block_size, like=like)
     if args:

@@ -92,20 +92,57 @@ def from_split(
     return from_parts(train, test, like=like)
 
 
-def from_factory(factory: str, args: Mapping[str, Any], like: Preparation | None) -> Dataset:
-    """What the user's function ``pkg.mod:fn`` returns for ``args``: a Dataset, or four arrays.
+def from_factory(
+    factory: str, args: Mapping[str, Any], like: Preparation | None, *, is_scaled: bool = True
+) -> Dataset:
+    """What the user's function ``pkg.mod:fn`` returns for ``args``: a Dataset, or arrays.
 
-    The arrays are x_train, y_train, x_test and y_test, as ``read_npz`` takes them.
+    These are x_train, y_train, x_test and y_test, as ``read_npz`` takes them; unless the data
+    ``is_scaled``, they stay as they are, and so does a Dataset. They are x_train and x_test for a
+    model that gives embeddings, of any shape.
     """
     result = call(f"data factory {factory}", resolve(factory), args)
     if isinstance(result, Dataset):
         _check_dataset(result, factory)
         return result
     if isinstance(result, tuple) and len(result) == 4:
-        return from_split(*result, source=factory, like=like)
+        data = from_split(*result, source=factory, like=like)
+        return data if is_scaled else data.unscaled()
+    if isinstance(result, tuple) and len(result) == 2:
+        return _unlabelled(*result, source=factory)
     raise TaskError(
         f"{factory} returned a {type(result).__name__}",
-        hint="return a runner.data.dataset.Dataset or (x_train, y_train, x_test, y_test)",
+        hint="return a runner.data.dataset.Dataset, or (x_train, y_train, x_test, y_test), or "
+        "(x_train, x_test) for a model that gives embeddings",
+    )
+
+
+def _unlabelled(x_train: Any, x_test: Any, *, source: str) -> Dataset:
+    parts = {"x_train": np.asarray(x_train), "x_test": np.asarray(x_test)}
+    for name, array in parts.items():
+        if array.dtype.kind not in "iufb" or array.ndim < 2 or not array.size:
+            raise TaskError(
+                f"{source}: {name} is an array of {_dtype(array)} and shape {array.shape}; "
+                "expected numbers of shape (samples, ...)"
+            )
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise TaskError(f"{source}: {name}: a value is missing or not finite")
+        parts[name] = array.astype(np.float32 if array.dtype.kind == "f" else np.int64)
+    train, test = parts.values()
+    if (train.shape[1:], train.dtype) != (test.shape[1:], test.dtype):
+        raise TaskError(
+            f"{source}: x_train holds {train.dtype} of shape {train.shape[1:]} a sample, and "
+            f"x_test {test.dtype} of shape {test.shape[1:]}; expected the same"
+        )
+    return Dataset(
+        train_inputs=train,
+        train_targets=np.zeros(len(train), dtype=np.int64),
+        test_inputs=test,
+        test_targets=np.zeros(len(test), dtype=np.int64),
+        input_shape=tuple(train.shape[1:]),
+        classes=(),
+        task="embedding",
+        preprocessing={},
     )
 
 
@@ -123,6 +160,8 @@ def _check_dataset(data: Dataset, source: str) -> None:
                 f"{source}: {part}_inputs have shape {tuple(inputs.shape[1:])} a sample, "
                 f"and input_shape is {tuple(data.input_shape)}"
             )
+        if data.task == "embedding":
+            continue
         if int(targets.min()) < 0 or int(targets.max()) >= len(data.classes):
             raise TaskError(
                 f"{source}: {part}_targets are {targets.min()} to {targets.max()}; "

@@ -13,7 +13,7 @@ from runner.data.classes import Array, check_trained, classes_of, split
 from runner.data.origin import Origin, digests, fingerprint, origin_of_rows
 from runner.errors import TaskError
 
-Work = Literal["classification", "language"]
+Work = Literal["classification", "language", "embedding"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -22,7 +22,9 @@ class Dataset:
 
     For classification, inputs are float32 of shape (samples, *input_shape) and targets int64 of
     shape (samples,), indices into ``classes``. For language, both are uint8 of shape (samples,
-    block_size): targets are the inputs moved on by one byte, and the classes are the 256 bytes.
+    block_size): targets are the inputs moved on by one byte, and the classes are the 256 bytes. For
+    embedding, what a model makes of a sample is a vector: inputs are float32 or int64, all targets
+    are 0, as none says what is right, and there are no classes.
     ``preprocessing`` is what was done to the raw values, as JSON, so that others can repeat it.
     ``origin`` tells which samples these are; a data set made by hand may leave it to ``origin_of``.
     """
@@ -36,6 +38,12 @@ class Dataset:
     task: Work
     preprocessing: Mapping[str, Any]
     origin: Origin | None = None
+
+    def unscaled(self) -> Dataset:
+        """This data with the mean and deviation put back that were taken out of it."""
+        mean, deviation = _pop_scale(dict(self.preprocessing))
+        plain = {"mean": [0.0] * mean.size, "std": [1.0] * deviation.size}
+        return self.standardised_as({**self.preprocessing, **plain}) if mean.size else self
 
     def standardised_as(self, preprocessing: Mapping[str, Any]) -> Dataset:
         """This data as a model needs it that was trained on data with ``preprocessing``.

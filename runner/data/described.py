@@ -95,6 +95,22 @@ class Described:
         plain = {**self.preprocessing, "mean": [0.0] * count, "std": [1.0] * count}
         return Rescaling.between(self.preprocessing, plain, inputs.shape[1:])(inputs)
 
+    def need_labels(self, what: str) -> None:
+        """Raises TaskError if samples for this model have none; ``what`` can't do without."""
+        if self.task == "embedding":
+            raise TaskError(
+                f"the {self.spec} gives embeddings, and {what} needs to know which answers are "
+                "right",
+                hint="such a model can be evaluated, quantized without training, fused and "
+                "exported",
+            )
+
+    def sample_counts(self, held_out: int) -> dict[str, float]:
+        """How many samples it was trained on, where that is known, and is measured on: metrics."""
+        trained = self.trained_on.train_samples
+        known = {"data/train_samples": float(trained)} if trained else {}
+        return {**known, "data/test_samples": float(held_out)}
+
     @property
     def preparation(self) -> Preparation:
         """How data is made ready for this model."""

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from runner.accelerators import is_custom
 from runner.errors import TaskError
 from runner.kinds import Kind, Makers, Yield
 from runner.kinds.fitting import load_data
 from runner.kinds.gates import GATES, GatesParams
-from runner.kinds.training import ArtifactPath, MeasuredDataParams
-from runner.model import CAVEAT, Context, Fact, Metric, Progress
+from runner.kinds.training import ArtifactPath, MeasuredDataParams, ModelParams
+from runner.model import CAVEAT, Artifact, Context, Fact, Metric, Params, Progress
 from runner.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -44,25 +45,79 @@ ON_CPU = "what PyTorch does not run is measured on a CPU; expected no accelerato
 class EvaluateParams(Parameters):
     """Measure a trained model: accuracy on held-out data, size, latency and throughput."""
 
-    model: ArtifactPath = Field(description="the model artifact to measure")
-    data: MeasuredDataParams = Field(description="what to measure on")
+    model: ArtifactPath | ModelParams = Field(
+        description="the model artifact to measure; or a factory of yours that returns a model "
+        "with its weights, which then becomes the artifact model, for other tasks to take",
+        json_schema_extra={"artifact": "model"},
+    )
+    data: MeasuredDataParams = Field(
+        description="what to measure on; a factory's model gets the samples as the data has them, "
+        "without mean and deviation taken out"
+    )
     gates: GatesParams | None = Field(None, description=GATES)
+
+    @field_validator("model")
+    @classmethod
+    def _is_trained(cls, model: str | ModelParams) -> str | ModelParams:
+        if isinstance(model, ModelParams) and model.factory is None:
+            raise ValueError(
+                f"a built-in {model.name} has no trained weights to measure; expected a model "
+                "artifact, or a factory that returns a trained model"
+            )
+        return model
+
+
+def made(params: Params) -> tuple[str, ...]:
+    """A model that a factory makes is kept; one that lies in a folder already is not."""
+    return ("model",) if isinstance(params.get("model"), Mapping) else ()
 
 
 def run(context: Context) -> Iterator[Yield]:
     """Yields the measurements of the model as loaded from its folder.
 
     One that PyTorch does not run, such as a Keras model, is loaded by what does, in a process of
-    its own.
+    its own. One that a factory makes is first written to a folder, the artifact ``model``.
     """
     from runner.data.described import read_any
 
+    if isinstance(context.params.model, ModelParams):
+        yield from _taken_over(context, context.params.model)
+        return
     folder = Path(context.params.model)
     framework, described = read_any(folder)
     if framework == "torch" and described.form is None:
         yield from _measured_here(context, folder)
     else:
         yield from _measured_apart(context, folder, framework, described)
+
+
+def _taken_over(context: Context, params: ModelParams) -> Iterator[Yield]:
+    from runner.data.models import ModelSpec
+    from runner.torchlib import artifact
+    from runner.torchlib.data import origin_of
+    from runner.torchlib.device import prepare
+    from runner.torchlib.measure import measure_artifact
+    from runner.torchlib.models import build, try_out
+
+    prepare(context.device, threads=context.threads)
+    yield Progress(step=0, total_steps=1, phase="load")
+    data = load_data(context.params.data, block_size=128, is_scaled=False)
+    spec = ModelSpec(factory=params.factory, args=params.args)
+    model = build(
+        factory=spec.factory,
+        args=spec.args,
+        input_shape=data.input_shape,
+        num_classes=len(data.classes),
+        seed=context.seed,
+    )
+    try_out(model, data)
+    folder = context.folder / "model"
+    # Later tasks hold out the same samples; what it was trained on, nobody here knows.
+    origin = replace(origin_of(data), train_samples=0)
+    artifact.save(folder, model, spec=spec, dataset=data, trained_on=origin)
+    yield Artifact(name="model", path=folder)
+    yield Progress(step=0, total_steps=1, phase="measure")
+    yield from measure_artifact(folder, data, threads=context.threads, device=context.device)
 
 
 def _measured_here(context: Context, folder: Path) -> Iterator[Yield]:
@@ -103,9 +158,8 @@ def _measured_apart(
     rows = rows_at_once(data)
     (measured,) = measure([folder], data, threads=context.threads, batch_size=rows)
     yield Fact(name="runtime", text=measured.runtime)
-    yield Metric(name="data/train_samples", value=described.trained_on.train_samples)
-    yield Metric(name="data/test_samples", value=len(data.test_inputs))
-    for metric, value in measured.metrics().items():
+    samples = described.sample_counts(len(data.test_inputs))
+    for metric, value in {**samples, **measured.metrics()}.items():
         yield Metric(name=metric, value=value)
 
 
@@ -127,9 +181,10 @@ KIND = Kind(
     name="evaluate",
     summary=str(EvaluateParams.__doc__),
     params=EvaluateParams,
-    outputs=(),
+    outputs=("model",),
     starter=STARTER,
     devices=("cpu", "gpu", "npu", "npu-*"),
     run=run,
     check_makers=check_makers,
+    made=made,
 )

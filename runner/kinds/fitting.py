@@ -37,9 +37,11 @@ def load_data(
     like: Preparation | None = None,
     *,
     stream: Stream | None = None,
+    is_scaled: bool = True,
 ) -> Dataset:
     """The data of a task. The split does not depend on the task's seed, so that tasks compare.
 
+    Mean and deviation are taken out of it, unless it is not to be ``is_scaled``.
     ``stream`` is what data is read with that is not to be held in memory; every rank of a gang must
     load such data.
     """
@@ -57,6 +59,7 @@ def load_data(
         test_fraction=data.test_fraction,
         block_size=block_size,
         like=like,
+        is_scaled=is_scaled,
         **(_of_training(data) if isinstance(data, DataParams) else {}),
     )
 

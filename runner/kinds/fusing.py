@@ -61,8 +61,7 @@ def run(context: Context) -> Iterator[Yield]:
     yield Fact(name=f"fused by {params.compiler}", text=told_fusions(work.by_compiler) or nothing)
     yield Fact(name="runtime", text=told(ours))
     values = {
-        "data/train_samples": float(loaded.trained_on.train_samples),
-        "data/test_samples": float(len(data.test_inputs)),
+        **loaded.sample_counts(len(data.test_inputs)),
         "fused/in_graph": float(len(work.in_graph)),
         "fused/by_compiler": float(len(work.by_compiler)),
         "operations/before": float(work.operations),

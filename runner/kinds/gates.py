@@ -34,6 +34,9 @@ class CompressionGatesParams(GatesParams):
     accuracy_drop: Annotated[float, Field(ge=-1.0, le=1.0)] | None = Field(
         None, description="at most this much less accuracy; 0.01 is one point of 100"
     )
+    cosine: Fraction | None = Field(
+        None, description="at least this mean cosine of the outputs to those it had"
+    )
     size_ratio: Positive | None = Field(None, description="at least so many times smaller")
     speedup: Positive | None = Field(
         None, description="at least so many times faster with one sample"
@@ -53,6 +56,7 @@ _GATES = {
     "size_mb": _Gate("size/model_mb"),
     "latency_p50_ms": _Gate("latency/p50_ms"),
     "accuracy_drop": _Gate("compression/accuracy_drop"),
+    "cosine": _Gate("compression/cosine", at_least=True),
     "size_ratio": _Gate("compression/size_ratio", at_least=True),
     "speedup": _Gate("compression/speedup", at_least=True),
 }

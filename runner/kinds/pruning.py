@@ -105,6 +105,7 @@ def _data(
     data = load_data(params.data, block_size, loaded.preparation, stream=context.stream)
     if data.stream is not None:
         yield Fact(name="data", text=str(data.stream))
+    loaded.need_labels("kind prune")
     check_data(loaded, data)
     return data.standardised_as(loaded.preprocessing)
 

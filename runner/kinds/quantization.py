@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from runner.errors import TaskError
 from runner.kinds import Yield
+from runner.kinds.allowance import Allowance
 from runner.kinds.aware_training import train_aware
 from runner.kinds.backing_off import back_off
 from runner.kinds.candidates import Candidate, Source, answers
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from runner.torchlib.artifact import LoadedModel
 
 GROUP_SIZE = 128
+COSINE = "compression/cosine"
 # With fewer, what a layer alone does to the answers is still told apart.
 _FEW_SAMPLES = 64
 _SHOWN_LAYERS = 8
@@ -41,10 +43,9 @@ class Tried:
     measured: Measured
     baseline: Measured
 
-    @property
-    def drop(self) -> float:
-        """The accuracy that it lost."""
-        return self.baseline.score.accuracy - self.measured.score.accuracy
+    def is_within(self, allowance: Allowance) -> bool:
+        """Whether it lost no more than it may."""
+        return allowance.holds(self.measured.outputs, self.baseline)
 
     @property
     def gain(self) -> float:
@@ -68,6 +69,8 @@ def run(context: Context) -> Iterator[Yield]:
 
         check_device("fp8", context.device)
     loaded = load(Path(params.model))
+    if params.scheme == "int8-qat":
+        loaded.need_labels("scheme int8-qat")
     floats = tuple(sorted(ignored(loaded.model, params.ignore)))
     data = _data(params, loaded)
     with tempfile.TemporaryDirectory(prefix="runner-quantize-") as scratch:
@@ -139,7 +142,7 @@ def _make(
     params: QuantizeParams, source: Source, floats: tuple[str, ...]
 ) -> Generator[Yield, None, list[Candidate]]:
     """All that there is to try and that can be had; why something can't be is told."""
-    wanted = choices(params.scheme, params.runtime)
+    wanted = choices(params.scheme, params.runtime, task=source.data.task)
     made: list[Candidate] = []
     reasons: list[str] = []
     for step, choice in enumerate(wanted):
@@ -187,8 +190,12 @@ def _told(tried: Sequence[Tried]) -> Iterator[Metric]:
     """Figures of what was tried, where there was a choice."""
     if len(tried) < 2:
         return
+    from runner.serving.measuring import compared
+
     for each in tried:
-        for name, value in each.measured.metrics(f"tried/{each.candidate.choice.name}/").items():
+        prefix = f"tried/{each.candidate.choice.name}/"
+        cosine = compared(each.measured, each.baseline)[COSINE]
+        for name, value in {**each.measured.metrics(prefix), f"{prefix}{COSINE}": cosine}.items():
             yield Metric(name=name, value=value)
 
 
@@ -196,28 +203,28 @@ def _best(
     params: QuantizeParams, source: Source, tried: Sequence[Tried]
 ) -> Generator[Yield, None, Tried]:
     """The fastest of those within what may be lost; if none is, the fastest, partly in float."""
-    limit = params.max_accuracy_drop
+    allowance = Allowance(
+        data=source.data, max_accuracy_drop=params.max_accuracy_drop, min_cosine=params.min_cosine
+    )
     fastest_first = sorted(tried, key=lambda each: each.gain, reverse=True)
-    best = next((each for each in fastest_first if each.drop <= limit), None)
+    best = next((each for each in fastest_first if each.is_within(allowance)), None)
     if best is None:
-        best = yield from _restored(params, source, fastest_first[0])
+        best = yield from _restored(params, source, fastest_first[0], allowance)
     yield Fact(name="kept", text=f"{best.candidate.choice}, by {best.measured.runtime}")
     return best
 
 
 def _restored(
-    params: QuantizeParams, source: Source, worst: Tried
+    params: QuantizeParams, source: Source, worst: Tried, allowance: Allowance
 ) -> Generator[Yield, None, Tried]:
     """The candidate with as many of its layers in float as it takes. Raises TaskError if all."""
     import numpy as np
 
-    from runner.serving.measuring import Score
-
     candidate = worst.candidate
+    lost = allowance.told(allowance.lost(worst.measured.outputs, worst.baseline))
     if candidate.choice.scheme == "int8-qat":
         raise TaskError(
-            f"the trained model loses {worst.drop:.1%} of accuracy, and max_accuracy_drop is "
-            f"{params.max_accuracy_drop:g}",
+            f"the trained model {lost}",
             hint="train longer, at a smaller learning rate, or leave layers in float by 'ignore'",
         )
     layers = source.layers
@@ -235,14 +242,12 @@ def _restored(
 
     def is_enough(floats: tuple[str, ...]) -> bool:
         given = answers(made(floats), source, source.data.test_inputs)
-        accuracy = Score.of(given, source.data.test_targets).accuracy
-        return worst.baseline.score.accuracy - accuracy <= params.max_accuracy_drop
+        return allowance.holds(given, worst.baseline)
 
     floats = back_off(layers, damage=damage, is_enough=is_enough)
     if floats is None:
         raise TaskError(
-            f"{candidate.choice} loses {worst.drop:.1%} of accuracy, and no part of it can be had "
-            f"within max_accuracy_drop {params.max_accuracy_drop:g}",
+            f"{candidate.choice} {lost}, which no part of it in float helps",
             hint="allow more, take another scheme such as int8-qat, or more calibration samples",
         )
     yield Fact(name="stayed in float", text=_listed(floats))
@@ -268,8 +273,7 @@ def _figures(best: Tried, data: Dataset, loaded: LoadedModel) -> Iterator[Metric
     from runner.serving.measuring import compared
 
     values = {
-        "data/train_samples": loaded.trained_on.train_samples,
-        "data/test_samples": len(data.test_inputs),
+        **loaded.sample_counts(len(data.test_inputs)),
         **best.measured.metrics(),
         **compared(best.measured, best.baseline),
     }

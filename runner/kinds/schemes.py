@@ -60,15 +60,22 @@ class Choice:
         return f"{self.runtime} {self.scheme}"
 
 
-def choices(scheme: Scheme | Literal["auto"], runtime: Runtime | Literal["auto"]) -> list[Choice]:
-    """What there is to try, the most promising first.
+def choices(
+    scheme: Scheme | Literal["auto"],
+    runtime: Runtime | Literal["auto"],
+    *,
+    task: str = "classification",
+) -> list[Choice]:
+    """What there is to try for a model of this ``task``, the most promising first.
 
-    What stays in PyTorch is tried where it is asked for: its kernels for a CPU are slow.
+    Embeddings are to stay as they were, and what rounds weights alone keeps them best. What stays
+    in PyTorch is tried where it is asked for: its kernels for a CPU are slow.
     """
     if scheme != "auto":
         schemes: tuple[Scheme, ...] = (scheme,)
     else:
-        schemes = (*TRIED, "int8-weight") if runtime == "torch" else TRIED
+        by_weights = runtime == "torch" or task == "embedding"
+        schemes = (*TRIED, "int8-weight") if by_weights else TRIED
     found = [
         Choice(runtime=each, scheme=one)
         for one in schemes

@@ -7,7 +7,7 @@ from typing import Any
 
 from runner.report import format as form
 from runner.report import rates
-from runner.report.comparison import BASELINE
+from runner.report.comparison import BASELINE, COSINE
 from runner.report.forms import forms
 from runner.report.language import NEXT_BYTE_ACCURACY, accuracy_name
 from runner.report.summary import Report
@@ -63,6 +63,11 @@ NEXT_BYTE = (
     "Next-byte accuracy",
     "share of the held-out bytes that are the model's first choice, given those before them.",
 )
+EMBEDDINGS = (
+    "Cosine",
+    "mean over the held-out samples of the cosine of the angle between what the model gives and "
+    "what the one gives that it was made from; 1 is the same.",
+)
 FORMS = (
     "Forms of a model",
     "each was loaded by its own runtime in a fresh process, and so was the model itself; they took "
@@ -86,6 +91,8 @@ def definitions(report: Report) -> list[tuple[str, str]]:
     if accuracy_name(report, scored) == NEXT_BYTE_ACCURACY:
         meanings["test/accuracy"] = NEXT_BYTE
     terms = [meaning for name, meaning in meanings.items() if name in names]
+    if COSINE in names and not scored:
+        terms.append(EMBEDDINGS)
     terms += rates.definitions(names)
     threads = {
         task.name: str(task.environment["threads"])

@@ -97,7 +97,7 @@ def _more(before: float, after: float) -> str:
     return form.change(after / before if before else None, "more", "less")
 
 
-SAMPLES = "data/test_samples"
+SAMPLES, COSINE = "data/test_samples", "compression/cosine"
 
 MEASURES = (
     # Only where it differs: scores on other data don't compare.
@@ -160,6 +160,13 @@ MEASURES = (
         shown=form.percent,
         compared=lambda before, after: "",
     ),
+    # Of embeddings, which have no answers to be the same.
+    Measure(
+        metric=COSINE,
+        label="cosine to the original",
+        shown=form.cosine,
+        compared=lambda before, after: "",
+    ),
     *(
         Measure(metric=metric, label=label, shown=partial(form.metric, metric), compared=_more)
         for metric, label in rates.LABELS.items()
@@ -181,6 +188,7 @@ def compare(report: Report) -> Comparison:
         measure
         for measure in MEASURES
         if any(measure.metric in _names(task) for task in tasks)
+        and (measure.metric != COSINE or not any(_is_scored(task) for task in tasks))
         and (measure.metric != SAMPLES or len({task.metrics.get(SAMPLES) for task in tasks}) > 1)
     ]
     remeasured = {origin(report, task) for task in tasks if _baseline(task)}
@@ -206,6 +214,10 @@ def origin(report: Report, task: TaskReport) -> str | None:
         if other.name in task.depends_on and measured is not None and measured == parameters:
             return other.name
     return None
+
+
+def _is_scored(task: TaskReport) -> bool:
+    return "test/accuracy" in _names(task)
 
 
 def _names(task: TaskReport) -> set[str]:

@@ -26,6 +26,11 @@ def percent(fraction: float | None) -> str:
     return NONE if _absent(fraction) else f"{fraction:.1%}".replace("%", " %")
 
 
+def cosine(value: float | None) -> str:
+    """0.99943 → 0.9994."""
+    return NONE if _absent(value) else f"{value:.4f}"
+
+
 def count(number: float | None) -> str:
     """17226 → 17.2 k; 1.8e6 → 1.80 M; 7.2e9 → 7.20 B, as the field counts parameters."""
     return _scaled(number, (("", 1.0), (" k", 1e3), (" M", 1e6), (" B", 1e9)), exact_below=1e3)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from runner.model import CAVEAT
 from runner.report import format as form
 from runner.report import rates
-from runner.report.comparison import BASELINE, origin
+from runner.report.comparison import BASELINE, COSINE, origin
 from runner.report.failure import failure
 from runner.report.forms import forms
 from runner.report.language import accuracy_name
@@ -19,7 +19,7 @@ SENTENCES = 3
 MESSAGE_LIMIT = 160
 NAME_LIMIT = 40
 SPEEDUP, ACCURACY_DROP = "compression/speedup", "compression/accuracy_drop"
-_CHANGES = ("compression/size_ratio", SPEEDUP, ACCURACY_DROP)
+_CHANGES = ("compression/size_ratio", SPEEDUP, ACCURACY_DROP, COSINE)
 
 
 def headline(report: Report) -> str:
@@ -133,6 +133,9 @@ def _changes(report: Report, task: TaskReport, name: str, figures: Mapping[str, 
     drop = _finite_in(task, figures, ACCURACY_DROP)
     if drop is not None:
         rest.append(_accuracy(drop))
+    cosine = _finite_in(task, figures, COSINE)
+    if drop is None and cosine is not None:
+        rest.append(f"at a cosine of {form.cosine(cosine)} to it")
     before = origin(report, task)
     than = _name(before) if before else "its original"
     if not changes:

@@ -89,7 +89,7 @@ def _tried(report: Report) -> list[str]:
         found = pareto.points(report, task)
         if found:
             blocks += [f"## What {escaped(task.name)} tried"]
-            blocks += [table(pareto.HEADINGS, pareto.rows(found))]
+            blocks += [table(pareto.headings(found), pareto.rows(found))]
     return blocks
 
 

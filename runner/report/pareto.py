@@ -13,7 +13,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from runner.report import format as form
-from runner.report.comparison import origin
+from runner.report.comparison import COSINE, origin
 from runner.report.figures import GRID, INK, LINES, picture
 from runner.report.summary import Report, TaskReport
 from runner.report.text import one_line
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 TRIED, BASELINE = "tried/", "baseline/"
 ACCURACY, SIZE = "test/accuracy", "size/model_mb"
 LATENCY, THROUGHPUT = "latency/p50_ms", "throughput/samples_per_s"
-HEADINGS = ("", "accuracy", "on disk", "latency p50", "throughput", "faster", "")
+_HEADINGS = ("on disk", "latency p50", "throughput", "faster", "")
 CAPTION = (
     "Every model that was made and measured, beside the one that it was made from. On the line lie "
     "those that no other one beats: as accurate and faster, or as fast and more accurate."
@@ -36,7 +36,10 @@ _NEAR, _STEP = (0.03, 0.07), 0.075
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Point:
-    """A model by its figures. ``note`` says what became of it, ``origin`` if it was the first."""
+    """A model by its figures. ``note`` says what became of it, ``origin`` if it was the first.
+
+    Of one that gives embeddings, ``accuracy`` is their mean cosine to the first one's.
+    """
 
     name: str
     accuracy: float
@@ -44,6 +47,12 @@ class Point:
     latency_ms: float
     samples_per_s: float
     note: str = ""
+    is_cosine: bool = False
+
+    @property
+    def quality(self) -> str:
+        """Its accuracy, or cosine, as tables have it."""
+        return form.cosine(self.accuracy) if self.is_cosine else form.percent(self.accuracy)
 
     def beats(self, other: Point) -> bool:
         """Whether it is as accurate and as fast, and more so in one of them."""
@@ -56,7 +65,11 @@ def point(
     name: str, metrics: Mapping[str, float], prefix: str = "", note: str = ""
 ) -> Point | None:
     """A model out of metrics whose names begin so; None unless all its figures are there."""
-    found = [metrics.get(prefix + each, math.nan) for each in (ACCURACY, SIZE, LATENCY, THROUGHPUT)]
+    is_cosine = prefix + ACCURACY not in metrics
+    first = 1.0 if prefix == BASELINE else math.nan
+    quality = metrics.get(prefix + COSINE, first) if is_cosine else metrics[prefix + ACCURACY]
+    others = [metrics.get(prefix + each, math.nan) for each in (SIZE, LATENCY, THROUGHPUT)]
+    found = [quality, *others]
     if not all(math.isfinite(value) for value in found):
         return None
     accuracy, size, latency, throughput = found
@@ -69,6 +82,7 @@ def point(
         latency_ms=latency,
         samples_per_s=throughput,
         note=note,
+        is_cosine=is_cosine,
     )
 
 
@@ -103,13 +117,18 @@ def front(found: Iterable[Point]) -> list[Point]:
     return sorted(best, key=lambda each: (each.latency_ms, -each.accuracy))
 
 
+def headings(found: Sequence[Point]) -> tuple[str, ...]:
+    """Those of the table that ``rows`` makes."""
+    return ("", "cosine" if found[0].is_cosine else "accuracy", *_HEADINGS)
+
+
 def rows(found: Sequence[Point]) -> list[tuple[str, ...]]:
-    """The cells of a table with ``HEADINGS``, a row for each, numbered as in the picture."""
+    """The cells of a table with ``headings``, a row for each, numbered as in the picture."""
     first = found[0]
     return [
         (
             f"{number} {one_line(each.name)}",
-            form.percent(each.accuracy),
+            each.quality,
             form.megabytes(each.size_mb),
             form.milliseconds(each.latency_ms),
             form.rate(each.samples_per_s),
@@ -134,8 +153,9 @@ def trade_offs(report: Report) -> str:
         found = points(report, task)
         if not found:
             continue
-        title = f"Accuracy and latency of what {task.name} tried"
-        head = "".join(f'<th scope="col">{escape(each)}</th>' for each in HEADINGS)
+        quality = headings(found)[1]
+        title = f"{quality.capitalize()} and latency of what {task.name} tried"
+        head = "".join(f'<th scope="col">{escape(each)}</th>' for each in headings(found))
         body = "".join(
             f'<tr><th scope="row">{escape(cells[0])}</th>'
             + "".join(f"<td>{escape(cell)}</td>" for cell in cells[1:])
@@ -155,10 +175,11 @@ def _draw(axes: Axes, found: Sequence[Point]) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     best = front(found)
+    unit, whole, least = ("", 1.0, 0.0005) if found[0].is_cosine else (" %", 100.0, 0.5)
     axes.set_xscale("log")
     axes.plot(
         [each.latency_ms for each in best],
-        [each.accuracy * 100 for each in best],
+        [each.accuracy * whole for each in best],
         color=LINES[0],
         linewidth=1.6,
         drawstyle="steps-post",
@@ -168,15 +189,15 @@ def _draw(axes: Axes, found: Sequence[Point]) -> None:
         filled = colour if each in best or each.note else "none"
         axes.plot(
             [each.latency_ms],
-            [each.accuracy * 100],
+            [each.accuracy * whole],
             marker="o",
             markersize=5,
             color=colour,
             markerfacecolor=filled,
         )
     times = [each.latency_ms for each in found]
-    scores = [each.accuracy * 100 for each in found]
-    room = max(0.5, (max(scores) - min(scores)) * 0.25)
+    scores = [each.accuracy * whole for each in found]
+    room = max(least, (max(scores) - min(scores)) * 0.25)
     axes.set_xlim(min(times) / 1.3, max(times) * 1.3)
     axes.set_ylim(min(scores) - room, max(scores) + room)
     for number, (x, y) in enumerate(_labels(axes, times, scores), start=1):
@@ -185,7 +206,7 @@ def _draw(axes: Axes, found: Sequence[Point]) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}{unit}"))
     axes.set_xlabel("milliseconds for one sample", color=INK, fontsize=8.5, labelpad=2)
     axes.tick_params(which="both", length=0, labelcolor=INK, labelsize=8.5, pad=4)
     axes.grid(axis="y", color=GRID, linewidth=0.7)

@@ -90,7 +90,7 @@ def _tried(report: Report, task: TaskReport, colour: bool) -> list[str]:
     found = pareto.points(report, task)
     if not found:
         return []
-    cells = [(f"{task.name} tried", *pareto.HEADINGS[1:]), *pareto.rows(found)]
+    cells = [(f"{task.name} tried", *pareto.headings(found)[1:]), *pareto.rows(found)]
     widths = [max(width(row[index]) for row in cells) for index in range(len(cells[0]))]
     lines = [_row(row[0], widths[0], list(zip(row[1:], widths[1:], strict=True))) for row in cells]
     rule = _styled("─" * (sum(widths) + len(GAP) * (len(widths) - 1)), "dim", colour)

@@ -77,10 +77,11 @@ class Agreement:
 class Measured:
     """What a model is, as its runtime loaded its files in a fresh process.
 
+    There is no ``score`` where no label says what is right: of embeddings.
     ``operations`` are counted by who carries them out, where the runtime tells.
     """
 
-    score: Score
+    score: Score | None
     speed: Speed
     outputs: Array
     size_bytes: int
@@ -92,9 +93,11 @@ class Measured:
     def metrics(self, prefix: str = "") -> dict[str, float]:
         """By the names that reports have them."""
         known = {} if self.parameters is None else {"size/parameters": float(self.parameters)}
+        scored = {}
+        if self.score is not None:
+            scored = {"test/loss": self.score.loss, "test/accuracy": self.score.accuracy}
         values = {
-            "test/loss": self.score.loss,
-            "test/accuracy": self.score.accuracy,
+            **scored,
             "size/model_mb": self.size_bytes / 1e6,
             **known,
             **self.speed.metrics(),
@@ -131,6 +134,11 @@ def measure(
             server.close()
 
 
+def score_of(outputs: Array, data: Dataset) -> Score | None:
+    """The score of these outputs for the held-out part of ``data``; None without labels."""
+    return None if data.task == "embedding" else Score.of(outputs, data.test_targets)
+
+
 def rows_at_once(data: Dataset) -> int:
     """How many samples of ``data`` calls in batches are timed with."""
     return min(THROUGHPUT_BATCH, max(1, _TARGETS_AT_ONCE // int(data.test_targets[0].size)))
@@ -152,7 +160,7 @@ def _measured(servers: Sequence[Server], data: Dataset, batch_size: int) -> list
         check_same(server, before)
         found.append(
             Measured(
-                score=Score.of(before, data.test_targets),
+                score=score_of(before, data),
                 speed=Speed.of(one, many, batch_size=size),
                 outputs=before,
                 size_bytes=size_bytes(server.folder),
@@ -219,13 +227,18 @@ def compared(ours: Measured, baseline: Measured) -> dict[str, float]:
     batches, ``accuracy_drop`` the part of targets that are no longer right, less those newly so.
     """
     agreement = Agreement.of(ours.outputs, baseline.outputs)
+    scored = {}
+    if ours.score is not None and baseline.score is not None:
+        scored = {
+            "compression/accuracy_drop": baseline.score.accuracy - ours.score.accuracy,
+            "compression/agreement": agreement.agreement,
+        }
     return {
         **baseline.metrics("baseline/"),
         "compression/size_ratio": baseline.size_bytes / ours.size_bytes,
         "compression/speedup": baseline.speed.latency_p50_ms / ours.speed.latency_p50_ms,
         "compression/throughput_ratio": ours.speed.samples_per_s / baseline.speed.samples_per_s,
-        "compression/accuracy_drop": baseline.score.accuracy - ours.score.accuracy,
-        "compression/agreement": agreement.agreement,
+        **scored,
         "compression/cosine": agreement.cosine,
         "compression/largest_difference": agreement.largest_difference,
     }

@@ -30,8 +30,7 @@ def figures(
     alone, together = calls(batch_size=batch_size)
     loss, accuracy = score
     values = {
-        "data/train_samples": loaded.trained_on.train_samples,
-        "data/test_samples": len(data.test_inputs),
+        **loaded.sample_counts(len(data.test_inputs)),
         "test/loss": loss,
         "test/accuracy": accuracy,
         "size/model_mb": size_bytes(folder) / 1e6,

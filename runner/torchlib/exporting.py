@@ -57,8 +57,8 @@ def with_preprocessing(loaded: LoadedModel) -> LoadedModel:
 
 def samples(loaded: LoadedModel, rows: int) -> Tensor:
     """So many samples of the shape and type that the model takes, all zero."""
-    # Models of text take bytes as indices.
-    numbers = torch.int64 if loaded.input_dtype == "uint8" else torch.float32
+    # Models of text take bytes, or numbers of words, as indices.
+    numbers = torch.int64 if loaded.input_dtype in ("uint8", "int64") else torch.float32
     return torch.zeros(rows, *loaded.input_shape, dtype=numbers)
 
 

@@ -136,7 +136,7 @@ def measure_artifact(folder: Path, data: Dataset, *, threads: int, device: str) 
     check_data(loaded, data)
     data = data.standardised_as(loaded.preprocessing)
     model = loaded.model
-    score = evaluate(model, data, device=device)
+    score = None if data.task == "embedding" else evaluate(model, data, device=device)
     speed = benchmark(
         model,
         data.test_inputs,
@@ -145,10 +145,8 @@ def measure_artifact(folder: Path, data: Dataset, *, threads: int, device: str) 
         batch_size=throughput_batch(data),
     )
     values = {
-        "data/train_samples": loaded.trained_on.train_samples,
-        "data/test_samples": len(data.test_inputs),
-        "test/loss": score.loss,
-        "test/accuracy": score.accuracy,
+        **loaded.sample_counts(len(data.test_inputs)),
+        **({} if score is None else {"test/loss": score.loss, "test/accuracy": score.accuracy}),
         "size/model_mb": size_bytes(folder) / 1e6,
         "size/parameters": count_parameters(model),
         **speed.metrics(),

@@ -68,3 +68,14 @@ def check_logits(logits: Tensor, targets: Tensor, classes: int) -> None:
             if isinstance(logits, Tensor)
             else "return the logits alone from its forward",
         )
+
+
+def check_embeddings(found: Tensor, samples: int) -> None:
+    """Raises TaskError unless there is one vector for each sample."""
+    if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != samples:
+        got = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+        raise TaskError(
+            f"the model gave {got} for {samples} samples without labels; expected a tensor of "
+            f"shape ({samples}, width), a vector for each",
+            hint="return the embeddings alone from its forward",
+        )

@@ -176,8 +176,8 @@ def interrupt():
     while not list(run.folder.glob("first/1/log.txt")): time.sleep(0.05)
     os.killpg(0, signal.SIGINT)
 
-threading.Thread(target=interrupt).start()
 try:
+    threading.Thread(target=interrupt).start()  # it may be over before this returns
     run.wait()
 except KeyboardInterrupt:
     try:

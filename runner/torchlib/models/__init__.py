@@ -11,7 +11,7 @@ from torch import nn
 from runner.data.models import ModelSpec, maker
 from runner.errors import TaskError
 from runner.torchlib.data import Dataset
-from runner.torchlib.objectives import check_logits
+from runner.torchlib.objectives import check_embeddings, check_logits
 
 MODELS = {
     "mlp": "runner.torchlib.models.mlp",
@@ -55,7 +55,9 @@ def build(
 
 
 def try_out(model: nn.Module, data: Dataset) -> None:
-    """Raises TaskError unless ``model`` gives logits for two samples: said before time is spent.
+    """Raises TaskError unless ``model`` gives for two samples what the data is about.
+
+    That is a logit for each class or, for embeddings, a vector: said before time is spent.
 
     The model is left as it was. What its own code raises is passed on.
     """
@@ -66,7 +68,10 @@ def try_out(model: nn.Module, data: Dataset) -> None:
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         logits = model(inputs.long() if inputs.dtype == torch.uint8 else inputs)
     model.train(was_training)
-    check_logits(logits, targets, len(data.classes))
+    if data.task == "embedding":
+        check_embeddings(logits, len(inputs))
+    else:
+        check_logits(logits, targets, len(data.classes))
 
 
 def embeddings(model: nn.Module) -> list[nn.Parameter]:
