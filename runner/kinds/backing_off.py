@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-# Layers are measured one by one up to so many; of a deeper model, neighbours go together.
-MOST_GROUPS = 24
+# Layers are measured one by one up to so many; of a deeper model, neighbours go together. So do
+# more of them where it is for speed alone.
+MOST_GROUPS, FEW_GROUPS = 24, 8
 
 
 def grouped(layers: Sequence[str], most: int = MOST_GROUPS) -> list[tuple[str, ...]]:
@@ -19,30 +20,57 @@ def grouped(layers: Sequence[str], most: int = MOST_GROUPS) -> list[tuple[str, .
 def back_off(
     layers: Sequence[str],
     *,
+    most_groups: int = MOST_GROUPS,
     damage: Callable[[tuple[str, ...]], float],
     is_enough: Callable[[tuple[str, ...]], bool],
 ) -> tuple[str, ...] | None:
     """The fewest layers found that suffice to be in float, the most sensitive first.
 
     ``damage`` measures what quantizing these layers alone does; ``is_enough`` whether the model is
-    accurate enough with these in float and all others quantized. It is asked about ever longer
-    parts of the ranking, halving what is left to look at, so that n groups take n + log2(n)
-    measurements. None if even all groups but the least sensitive one don't suffice.
+    accurate enough with these in float and all others quantized. Groups of neighbours, of which
+    there are at most ``most_groups``, are ranked first, and then the layers of those that it takes.
+    None if even all groups but the least sensitive one don't suffice.
     """
-    groups = grouped(layers)
-    worst_first = sorted(groups, key=damage, reverse=True)
-
-    def first(count: int) -> tuple[str, ...]:
-        chosen = {name for group in worst_first[:count] for name in group}
-        return tuple(name for name in layers if name in chosen)
-
-    low, high = 1, len(groups) - 1
-    if high < low or not is_enough(first(high)):
+    groups = grouped(layers, most_groups)
+    ranked = sorted(groups, key=damage, reverse=True)
+    if len(ranked) < 2:
         return None
+    chosen = _fewest(ranked, len(ranked) - 1, is_enough)
+    if chosen is None:
+        return None
+    alone = [(name,) for group in chosen for name in group]
+    if len(alone) > len(chosen):
+        ranked = sorted(alone, key=damage, reverse=True)
+        # All of them suffice, as they did as groups.
+        chosen = _fewest(ranked, len(ranked) - 1, is_enough) or ranked
+    found = _names(chosen)
+    return tuple(name for name in layers if name in found)
+
+
+def _fewest(
+    ranked: Sequence[tuple[str, ...]], most: int, is_enough: Callable[[tuple[str, ...]], bool]
+) -> Sequence[tuple[str, ...]] | None:
+    """So many of the first as suffice, at most ``most``; None if these don't.
+
+    It asks about 1, 2, 4 and so on, then halves what is left to look at: 2 log2(n) measurements.
+    """
+
+    def suffices(count: int) -> bool:
+        return is_enough(tuple(name for group in ranked[:count] for name in group))
+
+    low, high = 1, 1
+    while not suffices(high):
+        if high >= most:
+            return None
+        low, high = high + 1, min(high * 2, most)
     while low < high:
         middle = (low + high) // 2
-        if is_enough(first(middle)):
+        if suffices(middle):
             high = middle
         else:
             low = middle + 1
-    return first(high)
+    return ranked[:high]
+
+
+def _names(groups: Sequence[tuple[str, ...]]) -> set[str]:
+    return {name for group in groups for name in group}

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 
 from runner.data import load
 from runner.data.models import ModelSpec
@@ -162,6 +162,32 @@ def test_weights_have_a_scale_for_each_channel_or_one_for_all(
         }
     assert (16,) in scales["channel"]
     assert (16,) not in scales["tensor"]
+
+
+@pytest.mark.parametrize("is_fast", [True, False])
+def test_activations_are_unsigned_where_the_cpu_multiplies_these_fast(
+    source: Path, samples: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_fast: bool
+) -> None:
+    monkeypatch.setattr(quantizer, "has_vnni", lambda: is_fast)
+    file = tmp_path / "static.onnx"
+    quantizer.quantize(source, file, Recipe(scheme="int8-static"), samples)
+    graph = onnx.load(file).graph
+    stored = {each.name: each.data_type for each in graph.initializer}
+    points = {stored[node.input[2]] for node in graph.node if node.op_type == "QuantizeLinear"}
+    assert points == {TensorProto.UINT8 if is_fast else TensorProto.INT8}
+
+
+def test_what_is_stored_twice_is_stored_once(source: Path, samples: Any, tmp_path: Path) -> None:
+    file = tmp_path / "static.onnx"
+    quantizer.quantize(source, file, Recipe(scheme="int8-static"), samples)
+    graph = onnx.load(file).graph
+    contents = [
+        (each.data_type, tuple(each.dims), numpy_helper.to_array(each).tobytes())
+        for each in graph.initializer
+    ]
+    assert len(contents) == len(set(contents))
+    used = [name for node in graph.node for name in node.input]
+    assert any(used.count(each.name) > 1 for each in graph.initializer)  # there was something
 
 
 def test_groups_that_no_kernel_has_are_refused(source: Path, samples: Any, tmp_path: Path) -> None:

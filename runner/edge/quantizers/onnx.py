@@ -19,6 +19,10 @@ GROUPS = (16, 32, 64, 128, 256)
 _ROWS_AT_ONCE = 50
 # The first with integers of 4 bit.
 _INT4_OPSET = 21
+# Constants with more values than any layer has channels are weights, and differ.
+_LONGEST_SHARED = 65536
+# What tells that a CPU adds up products of unsigned and signed bytes at once, and in 32 bit.
+_VNNI = frozenset({"avx_vnni", "avx512_vnni"})
 # What a quantizer may touch; all else moves numbers about, or is left in float by all of them.
 _COMPUTING = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Mul", "Softmax", "Gather")
 
@@ -32,11 +36,23 @@ def layers(path: Path) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def has_vnni() -> bool:
+    """Whether this CPU has the instructions (VNNI) that unsigned activations are fast with.
+
+    On x86 without them, ONNX Runtime adds up two such products in 16 bit, which can overflow.
+    """
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    return not _VNNI.isdisjoint(flags.split())
+
+
 def quantize(source: Path, target: Path, recipe: Recipe, samples: Array) -> None:
     """Writes the model in ``source`` quantized as ``recipe`` says.
 
-    int8-static   signed 8-bit weights and activations between Quantize and Dequantize nodes, with
-                  the activations' ranges as ``samples`` (rows, *input_shape) show them
+    int8-static   signed 8-bit weights and 8-bit activations between Quantize and Dequantize nodes,
+                  with the activations' ranges as ``samples`` (rows, *input_shape) show them; these
+                  are unsigned where ``has_vnni``
     int8-dynamic  8-bit weights of matrix products; activations are quantized at each call.
                   Convolutions are left in float: ONNX Runtime's kernels of this kind are slower
     int8-weight,  weights of matrix products in groups (MatMulNBits) and of convolutions by channel,
@@ -69,6 +85,7 @@ def _static(source: Path, target: Path, recipe: Recipe, samples: Array) -> None:
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
     CalibrationDataReader.register(_Reader)
+    activations = QuantType.QUInt8 if has_vnni() else QuantType.QInt8
     model = onnx.load(str(source))
     nodes = recipe.left(node.name for node in model.graph.node)
     quantize_static(
@@ -76,11 +93,25 @@ def _static(source: Path, target: Path, recipe: Recipe, samples: Array) -> None:
         str(target),
         _Reader(model.graph.input[0].name, samples),
         per_channel=recipe.granularity == "channel",
-        activation_type=QuantType.QInt8,
+        activation_type=activations,
         weight_type=QuantType.QInt8,
         nodes_to_exclude=nodes,
         calibration_cache_path=source.with_suffix(".ranges"),
     )
+    _share(target)
+
+
+def _share(file: Path) -> None:
+    """Keeps one of all constants that are the same: every channel has a zero point of its own."""
+    import onnx_ir
+    from onnx_ir.passes.common import DeduplicateInitializersPass
+
+    model = onnx_ir.load(file)
+    shared = DeduplicateInitializersPass(size_limit=_LONGEST_SHARED)(model).model
+    # Not over the file that its weights are still read from.
+    unfinished = file.with_suffix(".shared")
+    onnx_ir.save(shared, unfinished)
+    unfinished.replace(file)
 
 
 def _dynamic(source: Path, target: Path, recipe: Recipe) -> None:
