@@ -1,36 +1,23 @@
-"""Pruning: a convnet on 5,000 MNIST images with half of its channels, and with zeros.
-
-    python benchmarks/compression_prune.py
+"""Pruning: a convnet with half of its channels, and with zeros.
 
 Trains ``convnet`` once, prunes it in several ways with kind ``prune``, writes all of them as ONNX
 files, and sets each beside the model that it was made from: parameters, multiply-adds, bytes,
-accuracy, and the CPU time of calls at batch 1 and 64, eager and in ONNX Runtime, in turns and on
-one thread. Ends with exit code 1 if what is claimed does not hold. Needs the extras ``examples``,
-``prune`` and ``edge``.
+accuracy, and the CPU time of calls at batch 1 and 64, eager and in ONNX Runtime, in turns.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-from runner.kinds import find
+from compressors.common import BATCHES, DATA, ROUNDS, carry_out, in_turns, told
 from runner.kinds.fitting import load_data
 from runner.kinds.training import MeasuredDataParams
-from runner.model import Context, Fact, Metric
 from runner.serving.loading import open_folder
 
-DATA = {"name": "mnist5k"}
 MODEL = {"name": "convnet"}
 ADAM = {"name": "adamw", "learning_rate": 1e-3}
 TUNING: Mapping[str, Any] = {
@@ -38,29 +25,9 @@ TUNING: Mapping[str, Any] = {
     "lr_scheduler": {"name": "one-cycle"},
     "augment": {"crop": 2},
 }
-BATCHES, ROUNDS, CALLS = (1, 64), 12, {1: 20, 64: 1}
+EPOCHS, TUNING_EPOCHS = 6, 5
 # What half of the channels must show (multiply-adds and parameters at most, the rest at least).
 MOST, FASTER, POINTS = 0.26, 3.5, 0.5
-
-
-@dataclass(frozen=True)
-class Made:
-    folder: Path
-    metrics: Mapping[str, float]
-    facts: Mapping[str, str]
-
-
-def carry_out(kind: str, folder: Path, **params: Any) -> Made:
-    """A task of that kind; the model that it made, and what it says of it."""
-    found = find(kind)
-    context = Context(params=found.params.model_validate(params), folder=folder)
-    metrics, facts = {}, {}
-    for item in found.run(context):
-        if isinstance(item, Metric) and item.step is None:
-            metrics[item.name] = item.value
-        elif isinstance(item, Fact):
-            facts[item.name] = item.text
-    return Made(folder / "model", metrics, facts)
 
 
 def as_onnx(folder: Path) -> Path:
@@ -89,36 +56,20 @@ def cpu_seconds(folders: Mapping[str, Path]) -> dict[tuple[str, int], float]:
     }
 
 
-def in_turns(calls: Mapping[str, Callable[[], object]], rows: int) -> dict[str, float]:
-    taken: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(ROUNDS + 1):
-        for name, call in calls.items():
-            started = time.process_time()
-            for _ in range(CALLS[rows]):
-                call()
-            if turn:  # the first warms up
-                taken[name].append((time.process_time() - started) / CALLS[rows])
-    return {name: statistics.median(times) for name, times in taken.items()}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=6, help="of the model that is pruned")
-    parser.add_argument("--tuning-epochs", type=int, default=5)
-    asked = parser.parse_args()
+def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
-        sys.exit(compare(Path(folder), asked.epochs, asked.tuning_epochs))
+        return compare(Path(folder))
 
 
-def compare(folder: Path, epochs: int, tuning_epochs: int) -> int:
+def compare(folder: Path) -> int:
     import torch
 
     torch.set_num_threads(1)
     original = carry_out(
-        "train", folder / "original", model=MODEL, data=DATA, max_epochs=epochs, **TUNING
+        "train", folder / "original", model=MODEL, data=DATA, max_epochs=EPOCHS, **TUNING
     )
     model = str(original.folder)
-    tuned = {**TUNING, "max_epochs": tuning_epochs}
+    tuned = {**TUNING, "max_epochs": TUNING_EPOCHS}
     ways: dict[str, dict[str, Any]] = {
         "structured 0.5, not tuned": {},
         "structured 0.5": tuned,
@@ -180,10 +131,8 @@ def compare(folder: Path, epochs: int, tuning_epochs: int) -> int:
         },
     }
     print("\nHalf of the channels (structured 0.5):")
-    for claim, holds in claims.items():
-        print(f"  {'holds' if holds else 'MISSED'}: {claim}")
-    return 0 if all(claims.values()) else 1
+    return told(claims)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

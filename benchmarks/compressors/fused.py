@@ -1,43 +1,28 @@
 """Fusion: what each compiler makes of a convnet and a vision transformer, beside plain exports.
 
-    python benchmarks/compression_fuse.py
-
-Trains both for one epoch on 5,000 MNIST images, writes them with kind ``export`` and fuses them
-with kind ``fuse``, and times all files of a model in turns, each in a process of its own, on one
-thread: ratios to the eager model at batch 1 and 64. What is fused is named, and every file gives
-the model's outputs for all held-out images up to rounding, or the script ends with an error. Needs
-the extras ``examples`` and ``edge``, and a C++ compiler.
+Trains both for one epoch, writes them with kind ``export`` and fuses them with kind ``fuse``, and
+times all files of a model in turns, each in a process of its own: ratios to the eager model at
+batch 1 and 64. What is fused is named, and every file gives the model's outputs for all held-out
+images up to rounding, or the comparison ends with an error. Needs a C++ compiler.
 """
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
+from compressors.common import DATA, carry_out
 from runner.data import load
-from runner.kinds import find
-from runner.model import Context, Fact
 from runner.serving.measuring import Agreement, measure
 
-DATA = {"name": "mnist5k"}
 MODELS: Mapping[str, Mapping[str, Any]] = {
     "convnet": {"name": "convnet"},
     "vit": {"name": "vit", "args": {"patch": 7, "dim": 256, "depth": 4, "heads": 4}},
 }
 COMPILERS = ("onnxruntime", "openvino", "aotinductor")
 FORMATS = ("torch-export", "onnx", "openvino")
-
-
-def carry_out(kind: str, folder: Path, **params: Any) -> dict[str, str]:
-    """A task of that kind, and the facts that it tells."""
-    found = find(kind)
-    context = Context(params=found.params.model_validate(params), folder=folder)
-    return {item.name: item.text for item in found.run(context) if isinstance(item, Fact)}
 
 
 def main() -> None:
@@ -54,10 +39,10 @@ def main() -> None:
             print(f"\n## {name}\n")
             for compiler in COMPILERS:
                 made = place / compiler
-                facts = carry_out("fuse", made, model=str(source), data=DATA, compiler=compiler)
-                files[f"fuse {compiler}"] = made / "model"
+                fused = carry_out("fuse", made, model=str(source), data=DATA, compiler=compiler)
+                files[f"fuse {compiler}"] = fused.folder
                 for fact in ("fused in the graph", f"fused by {compiler}"):
-                    print(f"{fact}: {facts[fact]}")
+                    print(f"{fact}: {fused.facts[fact]}")
             measured = dict(zip(files, measure(list(files.values()), data, threads=1), strict=True))
             eager = measured["eager"]
             print("\n| | batch 1 | batch 64 | MB | largest difference |\n|---|---|---|---|---|")

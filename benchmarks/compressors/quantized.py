@@ -1,21 +1,14 @@
 """Quantization: a convnet and a vision transformer by `auto`, beside what one writes by hand.
 
-    python benchmarks/compression_quantize.py [--models FOLDER]
-
-Trains ``convnet`` and ``vit`` on 5,000 MNIST images, or takes them from FOLDER/convnet/model and
-FOLDER/vit/model. Kind ``quantize`` makes 8-bit forms of them with ``scheme: auto`` and 4-bit ones
-of each runtime. Beside them: torchao alone, ONNX Runtime's dynamic quantization with its defaults,
-OpenVINO with NNCF by hand, and Neural Compressor where it is installed. All are loaded in this
-process, on one thread, and take turns; times are of the CPU, medians over rounds, at batch 1 and
-64, and ratios against eager PyTorch in fp32 as a script has it, channels first. Ends with exit code
-1 if what is claimed does not hold. Needs the extras ``examples``, ``edge`` and ``fp8``; LiteRT is
-tried where the extra ``litert`` is there.
+Trains ``convnet`` and ``vit``. Kind ``quantize`` makes 8-bit forms of them with ``scheme: auto``
+and 4-bit ones of each runtime. Beside them: torchao alone, ONNX Runtime's dynamic quantization with
+its defaults, OpenVINO with NNCF by hand, and Neural Compressor where it is installed. All are
+loaded in this process and take turns; times are of the CPU, and ratios against eager PyTorch in
+fp32 as a script has it, channels first. LiteRT is tried where the extra ``litert`` is there.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -24,17 +17,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("TORCHAO_FORCE_SKIP_LOADING_SO_FILES", "1")
-
 import numpy as np
-from compression_prune import BATCHES, carry_out, in_turns
 
+from compressors.common import BATCHES, DATA, carry_out, in_turns
 from runner.data.described import size_bytes
 from runner.errors import TaskError
 from runner.serving.loading import open_folder
 
-DATA = {"name": "mnist5k"}
 MODELS: Mapping[str, Mapping[str, Any]] = {
     "convnet": {"model": {"name": "convnet"}, "max_epochs": 8},
     "vit": {
@@ -66,22 +55,17 @@ class Entry:
     rows: int | None = None
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--models", type=Path, help="where trained models lie")
-    parser.add_argument("--only", choices=MODELS, help="one of the models alone")
-    asked = parser.parse_args()
+def main() -> int:
     missed = []
-    for name in MODELS if asked.only is None else [asked.only]:
+    for name, model in MODELS.items():
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
-            model = asked.models and asked.models / name / "model"
-            if model is None:
-                model = carry_out("train", folder / "trained", **MODELS[name], **TRAINING).folder
-            missed += compare(name, model, folder)
+            trained = carry_out("train", folder / "trained", **model, **TRAINING).folder
+            missed += compare(name, trained, folder)
+    print()
     for line in missed:
-        print(f"MISSED  {line}")
-    sys.exit(1 if missed else 0)
+        print(f"MISSED: {line}")
+    return 1 if missed else 0
 
 
 def compare(name: str, model: Path, folder: Path) -> list[str]:
@@ -286,4 +270,4 @@ def missed(
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What compression.py measures, a comparison a file."""
