@@ -121,6 +121,11 @@ class Described:
             origin=self.trained_on,
         )
 
+    @property
+    def block_size(self) -> int:
+        """Of a language model, how many bytes it takes at once; of others, what none asks about."""
+        return self.input_shape[0] if self.task == "language" else 128
+
     def check(
         self, *, task: Work, input_shape: tuple[int, ...], classes: tuple[str, ...], origin: Origin
     ) -> None:

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from runner.kinds import Makers
+
+if TYPE_CHECKING:
+    from runner.data.dataset import Dataset
+    from runner.data.described import Described
+    from runner.kinds.training import MeasuredDataParams
+
+
+def data_for(params: MeasuredDataParams, described: Described) -> Dataset:
+    """The data that ``params`` name, made ready for a model that exists already."""
+    from runner.data import load
+
+    return load(**params.model_dump(), block_size=described.block_size, like=described.preparation)
 
 
 def check_models(kind: str, makers: Makers, *names: str, otherwise: str = "") -> None:

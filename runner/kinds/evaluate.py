@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 from runner.accelerators import is_custom
 from runner.errors import TaskError
 from runner.kinds import Kind, Makers, Yield
+from runner.kinds.changeable import data_for
 from runner.kinds.fitting import load_data
 from runner.kinds.gates import GATES, GatesParams
 from runner.kinds.training import ArtifactPath, MeasuredDataParams, ModelParams
@@ -128,7 +129,7 @@ def _measured_here(context: Context, folder: Path) -> Iterator[Yield]:
     params: EvaluateParams = context.params
     prepare(context.device, threads=context.threads)
     loaded = load(folder)
-    data = load_data(params.data, _block_size(loaded), loaded.preparation)
+    data = load_data(params.data, loaded.block_size, loaded.preparation)
     check_data(loaded, data)
     yield Progress(step=0, total_steps=1, phase="measure")
     yield from measure_artifact(folder, data, threads=context.threads, device=context.device)
@@ -137,7 +138,6 @@ def _measured_here(context: Context, folder: Path) -> Iterator[Yield]:
 def _measured_apart(
     context: Context, folder: Path, framework: MadeWith, described: Described
 ) -> Iterator[Yield]:
-    from runner.data import load
     from runner.serving.loading import OF_TENSORFLOW, format_of
     from runner.serving.measuring import measure, rows_at_once
     from runner.tflib.installed import need_tensorflow
@@ -151,9 +151,7 @@ def _measured_apart(
     elif context.device != "cpu":
         raise TaskError(f"{folder} holds a model of {name}: {ON_CPU}", hint="leave it out")
     params: EvaluateParams = context.params
-    data = load(
-        **params.data.model_dump(), block_size=_block_size(described), like=described.preparation
-    )
+    data = data_for(params.data, described)
     yield Progress(step=0, total_steps=1, phase="measure")
     rows = rows_at_once(data)
     (measured,) = measure([folder], data, threads=context.threads, batch_size=rows)
@@ -161,10 +159,6 @@ def _measured_apart(
     samples = described.sample_counts(len(data.test_inputs))
     for metric, value in {**samples, **measured.metrics()}.items():
         yield Metric(name=metric, value=value)
-
-
-def _block_size(described: Described) -> int:
-    return described.input_shape[0] if described.task == "language" else 128
 
 
 def check_makers(params: Any, makers: Makers) -> None:

@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.kinds import Yield
-from runner.kinds.training import MeasuredDataParams
+from runner.kinds.changeable import data_for
 from runner.model import Artifact, Context, Fact, Metric, Progress
 
 if TYPE_CHECKING:
-    from runner.data.dataset import Dataset
-    from runner.data.described import Described
     from runner.kinds.export import ExportParams
     from runner.serving.measuring import Measured
 
@@ -69,17 +67,6 @@ def run(context: Context) -> Iterator[Yield]:
     for name, each in measured.items():
         check_equal(each, own, name=name)
         yield Artifact(name=name, path=context.folder / name)
-
-
-def data_for(params: MeasuredDataParams, described: Described) -> Dataset:
-    """The data that ``params`` name, made ready for a model that exists already."""
-    from runner.data import load
-
-    return load(
-        **params.model_dump(),
-        block_size=described.input_shape[0] if described.task == "language" else 128,
-        like=described.preparation,
-    )
 
 
 def told(measured: Measured) -> str:

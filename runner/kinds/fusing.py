@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.kinds import Yield
-from runner.kinds.exporting import data_for, told
+from runner.kinds.changeable import data_for
+from runner.kinds.exporting import told
 from runner.model import Artifact, Context, Fact, Metric, Progress
 
 if TYPE_CHECKING:

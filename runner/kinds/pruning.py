@@ -99,10 +99,9 @@ def _data(
     """The data, made ready in the way of the model."""
     from runner.torchlib.artifact import check_data
 
-    block_size = loaded.input_shape[0] if loaded.task == "language" else 128
     if params.data.stream:
         yield Progress(step=0, total_steps=1, phase="survey")
-    data = load_data(params.data, block_size, loaded.preparation, stream=context.stream)
+    data = load_data(params.data, loaded.block_size, loaded.preparation, stream=context.stream)
     if data.stream is not None:
         yield Fact(name="data", text=str(data.stream))
     loaded.need_labels("kind prune")

@@ -16,8 +16,8 @@ from runner.kinds.allowance import Allowance
 from runner.kinds.aware_training import train_aware
 from runner.kinds.backing_off import FEW_GROUPS, MOST_GROUPS, back_off
 from runner.kinds.candidates import Candidate, Source, answers
+from runner.kinds.changeable import data_for
 from runner.kinds.schemes import GRANULARITY, Choice, choices
-from runner.kinds.training import MeasuredDataParams
 from runner.model import Artifact, Context, Fact, Metric, Progress
 
 if TYPE_CHECKING:
@@ -101,18 +101,11 @@ def run(context: Context) -> Iterator[Yield]:
 def _data(params: QuantizeParams, loaded: LoadedModel) -> Dataset:
     from runner.data.dataset import origin_of
 
-    data = _load(params.data, loaded)
+    data = data_for(params.data, loaded)
     loaded.check(
         task=data.task, input_shape=data.input_shape, classes=data.classes, origin=origin_of(data)
     )
     return data
-
-
-def _load(data: MeasuredDataParams, loaded: LoadedModel) -> Dataset:
-    from runner.data import load
-
-    block_size = loaded.input_shape[0] if loaded.task == "language" else 128
-    return load(**data.model_dump(), block_size=block_size, like=loaded.preparation)
 
 
 def _samples(context: Context, params: QuantizeParams, loaded: LoadedModel, data: Dataset) -> Array:
@@ -120,7 +113,7 @@ def _samples(context: Context, params: QuantizeParams, loaded: LoadedModel, data
 
     own = params.calibration.data
     return calibration_samples(
-        data if own is None else _load(own, loaded),
+        data if own is None else data_for(own, loaded),
         loaded,
         samples=params.calibration.samples,
         is_measured_on=own is None,
@@ -166,26 +159,19 @@ def _make(
 
 def _measure(params: QuantizeParams, source: Source, made: Sequence[Candidate]) -> list[Tried]:
     """All candidates beside the model that they were made from, which take turns."""
-    from runner.serving.measuring import measure
+    from runner.serving.measuring import measure, rows_at_once
 
     baseline, *found = measure(
         [Path(params.model), *(candidate.folder for candidate in made)],
         source.data,
         threads=source.threads,
         device=source.device,
-        batch_size=_rows(source.data),
+        batch_size=rows_at_once(source.data),
     )
     return [
         Tried(candidate=candidate, measured=measured, baseline=baseline)
         for candidate, measured in zip(made, found, strict=True)
     ]
-
-
-def _rows(data: Dataset) -> int:
-    from runner.data.timing import THROUGHPUT_BATCH
-
-    # Of a text every byte has outputs of its own.
-    return min(THROUGHPUT_BATCH, max(1, 4096 // int(data.test_targets[0].size)))
 
 
 def _told(tried: Sequence[Tried]) -> Iterator[Metric]:
