@@ -197,11 +197,12 @@ def by_neural_compressor(loaded: Any, data: Any, path: Path) -> Entry:
 def all_at_once(entry: Entry, inputs: Any) -> Callable[[], object]:
     """A call that answers to all of these, in as many steps as the form's batch takes."""
     rows = entry.rows or len(inputs)
-    parts = [inputs[start : start + rows] for start in range(0, len(inputs), rows)]
+    whole = [inputs[start : start + rows] for start in range(0, len(inputs), rows)]
+    parts = [np.resize(part, (rows, *part.shape[1:])) for part in whole]
 
     def call() -> None:
         for part in parts:
-            entry.call(np.resize(part, (rows, *part.shape[1:])))
+            entry.call(part)
 
     return call
 

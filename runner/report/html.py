@@ -7,7 +7,7 @@ from html import escape
 from importlib import resources
 from urllib.parse import quote
 
-from runner.report import figures
+from runner.report import chain, figures
 from runner.report import format as form
 from runner.report.appendix import definitions, surroundings
 from runner.report.comparison import Column, compare
@@ -34,6 +34,7 @@ def to_html(report: Report) -> str:
         for part in (
             _header(report),
             *(_failure(report, task, wrong) for task, wrong in failures(report)),
+            _chain(report),
             _comparison(report),
             _section("What was tried", trade_offs(report)),
             _section("Curves", _curves(report)),
@@ -66,6 +67,11 @@ def _header(report: Report) -> str:
         f"{shown}</p>\n<h1>{_line(headline(report))}.</h1>\n"
         f'<pre class="command">{_block(report.command)}</pre>\n</header>'
     )
+
+
+def _chain(report: Report) -> str:
+    found = chain.links(report)
+    return _section(chain.title(found), chain.to_html(found)) if found else ""
 
 
 def _comparison(report: Report) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from runner.report import chain, pareto
 from runner.report import format as form
-from runner.report import pareto
 from runner.report.appendix import definitions, surroundings
 from runner.report.comparison import compare
 from runner.report.failure import Failure, failures
@@ -28,6 +28,7 @@ def to_markdown(report: Report) -> str:
         f"{form.at_work(report.duration_s, len(report.pauses))} · "
         f"{escaped(report.run)}",
         fenced(report.command, "sh"),
+        *_chain(report),
         *_comparison(report),
         *_tried(report),
         "## Tasks",
@@ -66,6 +67,14 @@ def table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     if len(lines) == 2:
         return ""
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _chain(report: Report) -> list[str]:
+    found = chain.links(report)
+    if not found:
+        return []
+    heading = f"## {escaped(chain.title(found))}"
+    return [heading, table(chain.HEADINGS, chain.rows(found)), escaped(chain.CAPTION)]
 
 
 def _comparison(report: Report) -> list[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from runner.report import chain, pareto
 from runner.report import format as form
-from runner.report import pareto
 from runner.report.comparison import Column, compare
 from runner.report.failure import Failure, failure, failures
 from runner.report.headline import headline
@@ -38,6 +38,7 @@ def to_terminal(
     """
     sentence = _wrapped(f"{headline(report)}.", columns, "bold", colour)
     blocks = [[_title(report, colour), "", *sentence]]
+    blocks.append(_chain(report, colour, columns))
     blocks += _tables(report, colour, columns)
     blocks += [lines for task in report.tasks if (lines := _tried(report, task, colour))]
     blocks.append(_task_lines(report, colour))
@@ -85,12 +86,27 @@ def _tables(report: Report, colour: bool, columns: int) -> list[list[str]]:
     return tables
 
 
+def _chain(report: Report, colour: bool, columns: int) -> list[str]:
+    """All models from the first on, a line each."""
+    found = chain.links(report)
+    if not found:
+        return []
+    lines = _lines([("", *chain.HEADINGS[1:]), *chain.rows(found)], colour)
+    return [*lines, *_wrapped(chain.CAPTION, columns, "dim", colour)]
+
+
 def _tried(report: Report, task: TaskReport, colour: bool) -> list[str]:
     """What a task tried, a line each."""
     found = pareto.points(report, task)
     if not found:
         return []
-    cells = [(f"{task.name} tried", *pareto.headings(found)[1:]), *pareto.rows(found)]
+    return _lines(
+        [(f"{task.name} tried", *pareto.headings(found)[1:]), *pareto.rows(found)], colour
+    )
+
+
+def _lines(cells: list[tuple[str, ...]], colour: bool) -> list[str]:
+    """A table out of its headings and rows."""
     widths = [max(width(row[index]) for row in cells) for index in range(len(cells[0]))]
     lines = [_row(row[0], widths[0], list(zip(row[1:], widths[1:], strict=True))) for row in cells]
     rule = _styled("─" * (sum(widths) + len(GAP) * (len(widths) - 1)), "dim", colour)

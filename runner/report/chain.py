@@ -1,0 +1,140 @@
+"""From the first model of a run to the files that were made of it, step by step, in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+
+from runner.report import format as form
+from runner.report import pareto
+from runner.report.comparison import BASELINE, COSINE, origin
+from runner.report.forms import OWN, forms
+from runner.report.summary import Report, TaskReport
+from runner.report.text import one_line
+
+HEADINGS = (
+    "", "accuracy", "parameters", "on disk", "smaller", "latency p50", "faster", "throughput",
+)  # fmt: skip
+CAPTION = (
+    "Each model as its own task measured it. How much faster than the first: the product of the "
+    "steps' ratios, of which each was measured side by side."
+)
+_ACCURACY, _PARAMETERS, _SIZE = "test/accuracy", "size/parameters", "size/model_mb"
+_LATENCY, _THROUGHPUT, _SPEEDUP = (
+    "latency/p50_ms",
+    "throughput/samples_per_s",
+    "compression/speedup",
+)
+_FIGURES = frozenset({_ACCURACY, _PARAMETERS, _SIZE, _LATENCY, _THROUGHPUT, _SPEEDUP, COSINE})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Link:
+    """A model, or a file, by its figures; how many times faster than the first, where known."""
+
+    name: str
+    figures: Mapping[str, float]
+    faster: float | None
+
+
+def links(report: Report) -> list[Link]:
+    """The first model and all that came of it, in the plan's order; empty if it was one step.
+
+    Of several that tasks started with, it is the one that most came of.
+    """
+    tasks = {task.name: task for task in report.tasks if task.status == "finished"}
+    parents = {name: parent for name, task in tasks.items() if (parent := _parent(report, task))}
+    if not set(parents) & set(parents.values()):
+        return []
+    counts = {name: sum(_first(each, parents) == name for each in parents) for name in tasks}
+    first = max(tasks, key=lambda name: counts[name])
+    faster: dict[str, float | None] = {first: 1.0}
+    found = [Link(name=first, figures=tasks[first].metrics, faster=1.0)]
+    for name, task in tasks.items():
+        if name not in parents or _first(name, parents) != first:
+            continue
+        before = faster.get(parents[name])
+        faster[name] = _times(before, task.metrics)
+        if _SIZE in task.metrics:
+            found.append(Link(name=name, figures=task.metrics, faster=faster[name]))
+        for of, figures in forms(task.metrics, _FIGURES).items():
+            if of != OWN and _SIZE in figures:
+                times = _times(before, figures)
+                found.append(Link(name=f"{name} {of}", figures=figures, faster=times))
+    return found
+
+
+def title(found: list[Link]) -> str:
+    """What the table is called."""
+    return f"From {one_line(found[0].name)} to {one_line(found[-1].name)}"
+
+
+def rows(found: list[Link]) -> list[tuple[str, ...]]:
+    """The cells of a table with ``HEADINGS``."""
+    whole = found[0].figures.get(_SIZE)
+    cells: list[tuple[str, ...]] = []
+    for each in found:
+        figures, size = each.figures, each.figures.get(_SIZE)
+        quality = figures.get(_ACCURACY)
+        cells.append(
+            (
+                one_line(each.name),
+                form.percent(quality) if quality is not None else form.cosine(figures.get(COSINE)),
+                form.count(figures.get(_PARAMETERS)),
+                form.megabytes(size),
+                form.factor(whole / size) if whole and size else form.NONE,
+                form.milliseconds(figures.get(_LATENCY)),
+                form.factor(each.faster) if each.faster else form.NONE,
+                form.rate(figures.get(_THROUGHPUT)),
+            )
+        )
+    return cells
+
+
+def picture(found: list[Link]) -> str:
+    """Accuracy over latency as an ``<svg>`` element; empty unless all have both."""
+    marks = ["original", *[""] * (len(found) - 1)]
+    drawn = [
+        pareto.point(each.name, each.figures, note=mark)
+        for each, mark in zip(found, marks, strict=True)
+    ]
+    points = [point for point in drawn if point is not None]
+    if len(points) < len(found):
+        return ""
+    title = f"Accuracy and latency from {found[0].name} on"
+    return pareto.draw(points, name="chain", title=title)
+
+
+def to_html(found: list[Link]) -> str:
+    """Table and picture, as HTML; the picture's numbers are those of the rows."""
+    head = "".join(f'<th scope="col">{escape(each)}</th>' for each in HEADINGS)
+    body = "".join(
+        f'<tr><th scope="row">{number} {escape(cells[0])}</th>'
+        + "".join(f"<td>{escape(cell)}</td>" for cell in cells[1:])
+        + "</tr>\n"
+        for number, cells in enumerate(rows(found), start=1)
+    )
+    drawn = picture(found)
+    figure = f"<figure>{drawn}</figure>\n" if drawn else ""
+    return (
+        f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>'
+        f'</table></div>\n<p class="caption">{CAPTION}</p>\n{figure}'
+    )
+
+
+def _parent(report: Report, task: TaskReport) -> str | None:
+    """The task whose model this one started from, where both were measured."""
+    is_made = any(name.startswith(BASELINE) for name in task.metrics)
+    return origin(report, task) if is_made else None
+
+
+def _first(name: str, parents: Mapping[str, str]) -> str:
+    while name in parents:
+        name = parents[name]
+    return name
+
+
+def _times(before: float | None, figures: Mapping[str, float]) -> float | None:
+    speedup = figures.get(_SPEEDUP)
+    return None if before is None or speedup is None else before * speedup
