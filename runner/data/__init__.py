@@ -55,7 +55,7 @@ def load(
     With ``like``, the data is made ready for a model that exists already: its classes in its order,
     its columns by name, its mean and deviation. By default, ``test_fraction`` is then that of the
     model's own training where this is the data it was trained on, and otherwise 1.0: everything is
-    held out. Without ``like``, it is 0.2. Unless it ``is_scaled``, mean and deviation stay in.
+    held out. Without ``like``, it is 0.2. Unless it ``is_scaled``, values stay as they are.
 
     Raises TaskError for whatever can't be read or does not make a data set.
     """
@@ -72,8 +72,6 @@ def load(
         like=like,
         is_scaled=is_scaled,
     )
-    if not is_scaled and factory is None:
-        data = data.unscaled()
     if data.task == "embedding" and is_scaled and (like is None or like.task != "embedding"):
         raise TaskError(
             "the data has samples without labels, and this task needs to know what is right",
@@ -116,7 +114,14 @@ def _load(
 
         return from_factory(factory, args, like, is_scaled=is_scaled)
     if name is not None:
-        return _named(name, args, test_fraction=test_fraction, block_size=block_size, like=like)
+        return _named(
+            name,
+            args,
+            test_fraction=test_fraction,
+            block_size=block_size,
+            like=like,
+            is_scaled=is_scaled,
+        )
     if args:
         raise TaskError("data by path takes no args", hint="args are for a factory or for stdlib")
     file, format = look_up(str(path), format)
@@ -129,19 +134,24 @@ def _load(
     if format == "npz":
         from runner.data.arrays import read_npz
 
-        return read_npz(file, test_fraction=test_fraction, seed=seed, like=like)
+        return read_npz(
+            file, test_fraction=test_fraction, seed=seed, like=like, is_scaled=is_scaled
+        )
     if format == "images":
         from runner.data.images import parts, read_images
 
         both = parts(file)
         if both is not None:
-            return from_parts(read_images(both[0]), read_images(both[1]), like=like)
+            train, test = (read_images(part) for part in both)
+            return from_parts(train, test, like=like, is_scaled=is_scaled)
         rows = read_images(file)
     else:
         from runner.data.tables import read_table
 
         rows = read_table(file, format=format, label=label, like=like.preprocessing if like else {})
-    return from_labelled(rows, test_fraction=test_fraction, seed=seed, like=like)
+    return from_labelled(
+        rows, test_fraction=test_fraction, seed=seed, like=like, is_scaled=is_scaled
+    )
 
 
 def _named(
@@ -151,6 +161,7 @@ def _named(
     test_fraction: float | None,
     block_size: int,
     like: Preparation | None,
+    is_scaled: bool,
 ) -> Dataset:
     from runner.data.packaged import digits, mnist5k
     from runner.data.text import from_text, stdlib
@@ -167,7 +178,11 @@ def _named(
         )
     labelled = call(f"data {name}", images[name], args)
     return from_labelled(
-        labelled, test_fraction=test_fraction, seed=_PACKAGED_SPLIT_SEED, like=like
+        labelled,
+        test_fraction=test_fraction,
+        seed=_PACKAGED_SPLIT_SEED,
+        like=like,
+        is_scaled=is_scaled,
     )
 
 

@@ -25,7 +25,12 @@ _WHOLE = ("x", "y")
 
 
 def read_npz(
-    path: Path, *, test_fraction: float | None, seed: int, like: Preparation | None
+    path: Path,
+    *,
+    test_fraction: float | None,
+    seed: int,
+    like: Preparation | None,
+    is_scaled: bool = True,
 ) -> Dataset:
     """A data set out of the arrays x_train, y_train, x_test, y_test, or x and y, which are split.
 
@@ -36,10 +41,13 @@ def read_npz(
     source = str(path)
     arrays = _read(path)
     if all(name in arrays for name in _SPLIT):
-        return from_split(*(arrays[name] for name in _SPLIT), source=source, like=like)
+        parts = (arrays[name] for name in _SPLIT)
+        return from_split(*parts, source=source, like=like, is_scaled=is_scaled)
     if all(name in arrays for name in _WHOLE):
         whole = _labelled(arrays["x"], arrays["y"], ("x", "y"), source)
-        return from_labelled(whole, test_fraction=test_fraction, seed=seed, like=like)
+        return from_labelled(
+            whole, test_fraction=test_fraction, seed=seed, like=like, is_scaled=is_scaled
+        )
     raise TaskError(
         f"{path} holds {', '.join(arrays) or 'nothing'}; "
         f"it needs {', '.join(_SPLIT)}, or {' and '.join(_WHOLE)}"
@@ -84,12 +92,19 @@ def _read(path: Path) -> dict[str, Array]:
 
 
 def from_split(
-    x_train: Any, y_train: Any, x_test: Any, y_test: Any, *, source: str, like: Preparation | None
+    x_train: Any,
+    y_train: Any,
+    x_test: Any,
+    y_test: Any,
+    *,
+    source: str,
+    like: Preparation | None,
+    is_scaled: bool = True,
 ) -> Dataset:
     """A data set out of arrays that are split already; ``source`` names them in messages."""
     train = _labelled(x_train, y_train, ("x_train", "y_train"), source)
     test = _labelled(x_test, y_test, ("x_test", "y_test"), source)
-    return from_parts(train, test, like=like)
+    return from_parts(train, test, like=like, is_scaled=is_scaled)
 
 
 def from_factory(
@@ -106,8 +121,7 @@ def from_factory(
         _check_dataset(result, factory)
         return result
     if isinstance(result, tuple) and len(result) == 4:
-        data = from_split(*result, source=factory, like=like)
-        return data if is_scaled else data.unscaled()
+        return from_split(*result, source=factory, like=like, is_scaled=is_scaled)
     if isinstance(result, tuple) and len(result) == 2:
         return _unlabelled(*result, source=factory)
     raise TaskError(

@@ -39,12 +39,6 @@ class Dataset:
     preprocessing: Mapping[str, Any]
     origin: Origin | None = None
 
-    def unscaled(self) -> Dataset:
-        """This data with the mean and deviation put back that were taken out of it."""
-        mean, deviation = _pop_scale(dict(self.preprocessing))
-        plain = {"mean": [0.0] * mean.size, "std": [1.0] * deviation.size}
-        return self.standardised_as({**self.preprocessing, **plain}) if mean.size else self
-
     def standardised_as(self, preprocessing: Mapping[str, Any]) -> Dataset:
         """This data as a model needs it that was trained on data with ``preprocessing``.
 
@@ -157,13 +151,18 @@ TEST_FRACTION = 0.2
 
 
 def from_labelled(
-    data: Labelled, *, test_fraction: float | None, seed: int, like: Preparation | None
+    data: Labelled,
+    *,
+    test_fraction: float | None,
+    seed: int,
+    like: Preparation | None,
+    is_scaled: bool = True,
 ) -> Dataset:
     """A classification data set out of samples that have no split of their own.
 
     Of the samples, ``test_fraction`` (rounded up) are held out: of each class its share, chosen by
-    a permutation that depends on ``seed`` alone. See ``load`` for ``like``, and for what is held
-    out without ``test_fraction``.
+    a permutation that depends on ``seed`` alone. See ``load`` for ``like``, for what is held out
+    without ``test_fraction``, and for ``is_scaled``.
     """
     if like is not None:
         like.check_task("classification")
@@ -174,7 +173,7 @@ def from_labelled(
     if test_fraction is None:
         test_fraction = like.fraction(fingerprint(rows)) if like else TEST_FRACTION
     train, test = split(targets, test_fraction=test_fraction, seed=seed)
-    if like is None:
+    if like is None and is_scaled:
         check_trained(targets[train], targets[test], classes)
     return _standardised(
         data,
@@ -184,6 +183,7 @@ def from_labelled(
         targets[test],
         classes=classes,
         like=like,
+        is_scaled=is_scaled,
         origin=origin_of_rows(
             rows[train],
             rows[test],
@@ -193,7 +193,9 @@ def from_labelled(
     )
 
 
-def from_parts(train: Labelled, test: Labelled, *, like: Preparation | None) -> Dataset:
+def from_parts(
+    train: Labelled, test: Labelled, *, like: Preparation | None, is_scaled: bool = True
+) -> Dataset:
     """A classification data set out of samples that are split already."""
     if like is not None:
         like.check_task("classification")
@@ -209,7 +211,7 @@ def from_parts(train: Labelled, test: Labelled, *, like: Preparation | None) -> 
     origin = origin_of_rows(
         digests(train.inputs, train_targets, classes), digests(test.inputs, test_targets, classes)
     )
-    if like is None:
+    if like is None and is_scaled:
         check_trained(train_targets, test_targets, classes)
         if origin.train == origin.test:
             raise TaskError(
@@ -224,6 +226,7 @@ def from_parts(train: Labelled, test: Labelled, *, like: Preparation | None) -> 
         test_targets,
         classes=classes,
         like=like,
+        is_scaled=is_scaled,
         origin=origin,
     )
 
@@ -237,9 +240,12 @@ def _standardised(
     *,
     classes: tuple[str, ...],
     like: Preparation | None,
+    is_scaled: bool,
     origin: Origin,
 ) -> Dataset:
     """A data set standardised with the mean and deviation of its training part, or of ``like``.
+
+    Unless it ``is_scaled``, these are 0 and 1, and the values stay what they are.
 
     Inputs are (samples, features), standardised feature by feature, or (samples, channels, height,
     width), standardised channel by channel; any other shape is standardised as a whole. What does
@@ -249,7 +255,8 @@ def _standardised(
     test = np.asarray(test_inputs, dtype=np.float32)
     preprocessing: Mapping[str, Any]
     if like is None:
-        mean, deviation = (value.ravel().tolist() for value in moments(train))
+        found = moments(train) if is_scaled else _no_moments(test)
+        mean, deviation = (value.ravel().tolist() for value in found)
         preprocessing = {"mean": mean, "std": deviation}
         if data.features is not None:
             preprocessing |= {"features": list(data.features), "label": data.label}
@@ -295,6 +302,13 @@ def moments(inputs: Array) -> tuple[Array, Array]:
     deviation = inputs.std(axis=axes, dtype=np.float64, keepdims=True)
     deviation[deviation == 0.0] = 1.0
     return mean, deviation
+
+
+def _no_moments(inputs: Array) -> tuple[Array, Array]:
+    """A mean and a deviation, shaped as those of ``moments``, that change nothing."""
+    axes = _axes(inputs)
+    shape = [1 if axis in axes else size for axis, size in enumerate(inputs.shape)]
+    return np.zeros(shape), np.ones(shape)
 
 
 def check_scale(preprocessing: Mapping[str, Any], values: int) -> None:

@@ -94,7 +94,12 @@ def fingerprint_of_text(text: bytes) -> str:
 
 
 def check_unseen(model: str, trained: Origin, measured: Origin) -> None:
-    """Raises TaskError if ``measured`` holds out what ``model`` has seen, being of ``trained``."""
+    """Raises TaskError if ``measured`` holds out what ``model`` has seen, being of ``trained``.
+
+    Of a model that was taken over nobody knows that; no samples are said to have trained it.
+    """
+    if not trained.train_samples:
+        return
     same = measured.samples == trained.samples
     if trained.train_bytes is not None and measured.train_bytes is not None:
         if not same or measured.train_bytes >= trained.train_bytes:

@@ -73,7 +73,12 @@ def _converted(model: Any, opset: int) -> Any | None:
         changed = onnx.version_converter.convert_version(model, opset)
         onnx.checker.check_model(changed, full_check=True)
     # It has no adapter, or one whose result is not valid.
-    except (RuntimeError, onnx.version_converter.ConvertError, onnx.checker.ValidationError):
+    except (
+        RuntimeError,
+        onnx.version_converter.ConvertError,
+        onnx.checker.ValidationError,
+        onnx.shape_inference.InferenceError,
+    ):
         return None
     for old, new in zip(model.graph.node, changed.graph.node, strict=False):
         if old.output == new.output:

@@ -37,5 +37,6 @@ def _training(params: QuantizeParams, source: Source) -> TrainingParams:
     return TrainingParams(
         model=ModelParams.model_validate(asdict(source.loaded.spec)),
         data=DataParams.model_validate(data),
-        **{name: getattr(params, name) for name in shared},
+        **{name: getattr(params, name) for name in shared - {"precision"}},
+        precision="fp32",  # what rounds in it does so by itself
     )

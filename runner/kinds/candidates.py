@@ -140,6 +140,7 @@ class Source:
     def _in_torch(self, recipe: Recipe, file: Path) -> None:
         from runner.torchlib.quantized import write_quantized
 
+        recipe.check("torchao", {"int8-dynamic": ("channel",), "fp8": ("channel",)})
         write_quantized(
             self.loaded,
             file,
@@ -193,3 +194,11 @@ def answers(candidate: Candidate, source: Source, inputs: Array) -> Array:
         server.warm_up(1, _CALLS)
         check_same(server, found)
         return found
+
+
+def answers_once(candidate: Candidate, source: Source, inputs: Array) -> Array:
+    """As ``answers``; the candidate is removed, so that many of them take no more room than one."""
+    try:
+        return answers(candidate, source, inputs)
+    finally:
+        shutil.rmtree(candidate.folder)

@@ -48,13 +48,11 @@ class EvaluateParams(Parameters):
 
     model: ArtifactPath | ModelParams = Field(
         description="the model artifact to measure; or a factory of yours that returns a model "
-        "with its weights, which then becomes the artifact model, for other tasks to take",
+        "with its weights, which becomes the artifact model for other tasks to take, and gets "
+        "samples as the data has them, not standardised",
         json_schema_extra={"artifact": "model"},
     )
-    data: MeasuredDataParams = Field(
-        description="what to measure on; a factory's model gets the samples as the data has them, "
-        "without mean and deviation taken out"
-    )
+    data: MeasuredDataParams = Field(description="what to measure on")
     gates: GatesParams | None = Field(None, description=GATES)
 
     @field_validator("model")
@@ -102,7 +100,7 @@ def _taken_over(context: Context, params: ModelParams) -> Iterator[Yield]:
 
     prepare(context.device, threads=context.threads)
     yield Progress(step=0, total_steps=1, phase="load")
-    data = load_data(context.params.data, block_size=128, is_scaled=False)
+    data = load_data(context.params.data, params.args.get("block_size") or 128, is_scaled=False)
     spec = ModelSpec(factory=params.factory, args=params.args)
     model = build(
         factory=spec.factory,

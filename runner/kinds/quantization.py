@@ -15,7 +15,7 @@ from runner.kinds import Yield
 from runner.kinds.allowance import Allowance
 from runner.kinds.aware_training import train_aware
 from runner.kinds.backing_off import FEW_GROUPS, MOST_GROUPS, back_off
-from runner.kinds.candidates import Candidate, Source, answers
+from runner.kinds.candidates import Candidate, Source, answers, answers_once
 from runner.kinds.changeable import data_for
 from runner.kinds.schemes import GRANULARITY, Choice, choices
 from runner.model import Artifact, Context, Fact, Metric, Progress
@@ -75,11 +75,13 @@ def run(context: Context) -> Iterator[Yield]:
         loaded.need_labels("scheme int8-qat")
     floats = tuple(sorted(ignored(loaded.model, params.ignore)))
     data = _data(params, loaded)
-    with tempfile.TemporaryDirectory(prefix="runner-quantize-") as scratch:
+    samples = _samples(context, params, loaded, data)
+    context.folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".tried-", dir=context.folder) as scratch:
         source = Source(
             loaded=loaded,
             data=data,
-            samples=_samples(context, params, loaded, data),
+            samples=samples,
             parameters=count_parameters(loaded.model),
             scratch=Path(scratch),
             threads=context.threads,
@@ -198,7 +200,14 @@ def _best(
     best = next((each for each in fastest_first if each.is_within(allowance)), None)
     if best is None or fastest_first[0].gain > _WORTH_MORE * best.gain:
         most = MOST_GROUPS if best is None else FEW_GROUPS
-        restored = yield from _restored(params, source, fastest_first[0], allowance, most)
+        restored = None
+        try:
+            restored = yield from _restored(params, source, fastest_first[0], allowance, most)
+        except TaskError as error:
+            if best is None:
+                raise
+            lossy = fastest_first[0].candidate.choice
+            yield Fact(name=f"not tried partly in float: {lossy}", text=error.message)
         if best is None and restored is None:
             raise _nothing_helps(params, fastest_first[0], allowance)
         best = max((each for each in (best, restored) if each), key=lambda each: each.gain)
@@ -236,11 +245,11 @@ def _restored(
 
     def damage(group: tuple[str, ...]) -> float:
         others = tuple(name for name in layers if name not in group)
-        given = answers(made(others, _FEW_SAMPLES), source, source.samples)
+        given = answers_once(made(others, _FEW_SAMPLES), source, source.samples)
         return float(np.square(given - float_answers).mean())
 
     def is_enough(floats: tuple[str, ...]) -> bool:
-        given = answers(made(floats), source, source.data.test_inputs)
+        given = answers_once(made(floats), source, source.data.test_inputs)
         return allowance.holds(given, lossy.baseline)
 
     floats = back_off(layers, most_groups=most_groups, damage=damage, is_enough=is_enough)

@@ -71,8 +71,8 @@ EMBEDDINGS = (
 FORMS = (
     "Forms of a model",
     "each was loaded by its own runtime in a fresh process, and so was the model itself; they took "
-    "turns on the CPU. One that takes a batch of one size only was called with that for its "
-    "throughput. Same answers: share of the held-out targets for which a form's first choice is "
+    "turns on the CPU. One that takes a batch of one size only was called with that, for one "
+    "sample too. Same answers: share of the held-out targets for which a form's first choice is "
     "that of the model that it was made from.",
 )
 COMPARED = (

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -49,12 +51,12 @@ class Session:
         self._inputs, self._calls = self._prepare(np.load(inputs)), {}
         return {}
 
-    def outputs(self, to: str) -> dict[str, Any]:
-        """Writes the outputs of all samples, in their order, to a file."""
-        rows = fixed_rows(self._described) or _ROWS_AT_ONCE
+    def outputs(self, to: str, start: int, stop: int) -> dict[str, Any]:
+        """Writes the outputs of these samples, in their order, to a file."""
+        rows, asked = fixed_rows(self._described) or _ROWS_AT_ONCE, self._inputs[start:stop]
         parts = [
-            _filled_up(self._opened, self._inputs[start : start + rows], self._described)
-            for start in range(0, len(self._inputs), rows)
+            _filled_up(self._opened, asked[first : first + rows], self._described)
+            for first in range(0, len(asked), rows)
         ]
         np.save(to, np.concatenate(parts))
         return {}
@@ -99,6 +101,14 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     first = json.loads(sys.stdin.readline())
+    try:
+        _serve(first, answers)
+    finally:
+        # Who asks removes it, too, unless it was killed.
+        shutil.rmtree(first["scratch"], ignore_errors=True)
+
+
+def _serve(first: Mapping[str, Any], answers: TextIO) -> None:
     session: Session | None = None
     asked = {"do": "about"}
     while asked:

@@ -180,7 +180,18 @@ def fixed_rows(server: Server, wanted: int) -> int:
 
 
 def check_same(server: Server, before: Array) -> None:
-    """Raises TaskError unless the model gives the outputs once more that it gave ``before``."""
+    """Raises TaskError unless the model gives the outputs once more that it gave ``before``.
+
+    They must be numbers, too.
+    """
+    if not np.isfinite(before).all():
+        wrong = float(np.mean(~np.isfinite(before).reshape(len(before), -1).all(axis=1)))
+        raise TaskError(
+            f"{server.folder} gives infinite outputs, or some that are no numbers, for {wrong:.1%} "
+            f"of the held-out samples, as {server.runtime} runs it",
+            hint="was its training ended by a loss that is no number? else use another runtime or "
+            "scheme",
+        )
     difference = Agreement.of(server.outputs(), before).largest_difference
     if not difference <= 1e-3 * max(1.0, float(np.abs(before).max())):
         raise TaskError(

@@ -22,7 +22,7 @@ from runner.errors import TaskError
 
 # Starting a runtime and compiling a model take the longest; a call of a model does not.
 LIMIT_S = 600.0
-_SHOWN_LINES = 8
+_SHOWN_LINES, _SAMPLES_AT_ONCE = 8, 1024
 
 
 class Server:
@@ -43,7 +43,7 @@ class Server:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         _, self.described = read_any(folder)
-        self.folder, self.limit_s = folder, limit_s
+        self.folder, self.limit_s, self._samples = folder, limit_s, 0
         self._scratch = tempfile.TemporaryDirectory(prefix="runner-serving-")
         self._log = (Path(self._scratch.name) / "log.txt").open("w+b")
         # The libraries that these runtimes compute with read their threads from here.
@@ -66,7 +66,12 @@ class Server:
             },
             start_new_session=True,
         )
-        first = {"folder": str(folder), "threads": threads, "device": device}
+        first = {
+            "folder": str(folder),
+            "threads": threads,
+            "device": device,
+            "scratch": self._scratch.name,
+        }
         try:
             self._about = self._answer_to(first)
         except BaseException:
@@ -110,14 +115,18 @@ class Server:
         """What it is asked about from now on: samples (rows, *shape) with channels first."""
         file = Path(self._scratch.name) / "inputs.npy"
         np.save(file, inputs)
+        self._samples = len(inputs)
         self._answer_to({"do": "take", "inputs": str(file)})
 
     def outputs(self) -> Array:
         """The outputs of all samples, in their order."""
-        file = Path(self._scratch.name) / "outputs.npy"
-        self._answer_to({"do": "outputs", "to": str(file)})
-        found: Array = np.load(file)
-        return found
+        file, parts = Path(self._scratch.name) / "outputs.npy", []
+        # A piece at a time, so that many samples are no reason to take a runtime for stuck.
+        for start in range(0, self._samples, _SAMPLES_AT_ONCE):
+            stop = start + _SAMPLES_AT_ONCE
+            self._answer_to({"do": "outputs", "to": str(file), "start": start, "stop": stop})
+            parts.append(np.load(file))
+        return np.concatenate(parts)
 
     def warm_up(self, rows: int, calls: int) -> list[float]:
         """Seconds of each of so many calls with so many samples at once, after some to warm up."""

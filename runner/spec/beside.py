@@ -15,7 +15,11 @@ from runner.spec.document import Document, Path, shown
 from runner.spec.shape import TaskSpec
 from runner.spec.suggest import did_you_mean
 
-_SOURCES: tuple[tuple[str, ...], ...] = (("data",), ("data", "unlabelled"))
+_SOURCES: tuple[tuple[str, ...], ...] = (
+    ("data",),
+    ("data", "unlabelled"),
+    ("calibration", "data"),
+)
 MADE = (("model",), *_SOURCES)
 """Where a parameter may name a function of the user's."""
 

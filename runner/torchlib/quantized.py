@@ -53,9 +53,15 @@ def write_quantized(
             f"the {loaded.spec} has no linear layers, and torchao quantizes no others",
             hint="take another runtime: onnx, openvino or litert",
         )
-    quantize_(
-        model.to(device), _config(scheme, group_size), filter_fn=lambda _, name: name in chosen
-    )
+    try:
+        quantize_(
+            model.to(device), _config(scheme, group_size), filter_fn=lambda _, name: name in chosen
+        )
+    except (AssertionError, ValueError, RuntimeError, NotImplementedError) as error:
+        raise TaskError(
+            f"torchao can't make {scheme} of the {loaded.spec}: {' '.join(str(error).split())}",
+            hint="take another group_size or runtime, or leave the layer out by 'ignore'",
+        ) from error
     torch.save(model.cpu().state_dict(), path)
 
 
@@ -90,7 +96,9 @@ def _config(scheme: str, group_size: int | None) -> Any:
     from torchao import quantization
 
     if scheme == "int8-weight":
-        return quantization.Int8WeightOnlyConfig(group_size=group_size)
+        if group_size is None:
+            return quantization.Int8WeightOnlyConfig()
+        return quantization.Int8WeightOnlyConfig(granularity=quantization.PerGroup(group_size))
     if scheme == "int8-dynamic":
         return quantization.Int8DynamicActivationInt8WeightConfig()
     return quantization.Float8DynamicActivationFloat8WeightConfig()

@@ -67,7 +67,7 @@ def write_program(program: torch.export.ExportedProgram, path: Path, *, what: st
             f"{reason[:400]}",
             hint="change that line, or choose a format that takes all of PyTorch's operators",
         ) from error
-    except onnx.checker.ValidationError as error:
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise TaskError(f"ONNX's checker refuses the file of the {what}: {error}") from error
     onnx.save_model(model, str(path))
 

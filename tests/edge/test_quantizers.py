@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -188,6 +189,49 @@ def test_what_is_stored_twice_is_stored_once(source: Path, samples: Any, tmp_pat
     assert len(contents) == len(set(contents))
     used = [name for node in graph.node for name in node.input]
     assert any(used.count(each.name) > 1 for each in graph.initializer)  # there was something
+
+
+class Twice(torch.nn.Module):
+    """A convolution that is applied two times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.same = torch.nn.Conv2d(1, 1, 3, padding=1)
+        self.head = torch.nn.Linear(64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.head(self.same(self.same(x)).flatten(1))
+        return found
+
+
+def test_weights_of_two_operators_are_stored_once(
+    model: LoadedModel, samples: Any, tmp_path: Path
+) -> None:
+    whole, small = tmp_path / "float.onnx", tmp_path / "small.onnx"
+    write_onnx(replace(model, model=Twice().eval()), whole)
+    recipe = Recipe(scheme="int8-weight", granularity="group", group_size=32)
+    quantizer.quantize(whole, small, recipe, samples)
+    graph = onnx.load(small).graph
+    counted = Counter(node.op_type for node in graph.node)
+    assert (counted["Conv"], counted["DequantizeLinear"]) == (2, 1)
+    before, after = (answers(runtime, file, model, samples) for file in (whole, small))
+    np.testing.assert_allclose(after, before, atol=0.05)
+
+
+def test_what_a_library_raises_is_told(source: Path, samples: Any, tmp_path: Path) -> None:
+    wrong = samples[:, :, :5]  # an image of another height
+    source = Path(shutil.copy(source, tmp_path))  # of which no ranges are known yet
+    with pytest.raises(TaskError, match="ONNX Runtime's quantizer can't make int8-static of it"):
+        quantizer.quantize(source, tmp_path / "x.onnx", Recipe(scheme="int8-static"), wrong)
+
+
+def test_a_task_on_a_gpu_is_not_run_on_a_cpu_in_silence(source: Path, model: LoadedModel) -> None:
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime takes GPUs")
+    with pytest.raises(TaskError, match="ONNX Runtime as installed runs on CPUs alone"):
+        runtime.open_model(source, model, threads=1, device="cuda:0")
 
 
 def test_groups_that_no_kernel_has_are_refused(source: Path, samples: Any, tmp_path: Path) -> None:

@@ -17,12 +17,13 @@ from runner.data.described import read_any
 from runner.data.models import ModelSpec
 from runner.edge.quantizers.recipe import Recipe
 from runner.errors import TaskError
-from runner.kinds import find, quantization
+from runner.kinds import aware_training, candidates, find, quantization
 from runner.kinds.quantization import Tried
 from runner.kinds.quantize import QuantizeParams
 from runner.kinds.schemes import GOES, RUNTIMES, SCHEMES, choices, misfit
 from runner.model import Artifact, Context, Fact, Metric, Resources
 from runner.serving.measuring import Score
+from runner.torchlib import artifact
 from runner.torchlib.artifact import save
 from runner.torchlib.data import from_arrays
 from runner.torchlib.models import build
@@ -186,6 +187,70 @@ def test_auto_looks_at_the_fastest_partly_in_float_where_that_pays(
     items = list(quantization._best(params, cast(Any, SimpleNamespace(data=DATA)), found))
     assert items[0] == Fact(name="kept", text=f"{kept}, by its runtime")
     assert asked == groups
+
+
+def test_what_can_not_be_had_partly_in_float_does_not_spoil_what_holds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(*_: Any) -> Any:
+        yield from ()
+        raise TaskError("the model can't be written as ONNX")
+
+    monkeypatch.setattr(quantization, "_restored", refused)
+    monkeypatch.setattr(quantization, "_made_for", lambda choice: "")
+    found = [tried("slower", ms=4.0, right=1.0), tried("fastest", ms=2.0, right=0.9)]
+    params: Any = SimpleNamespace(max_accuracy_drop=0.01, min_cosine=0.99)
+    source = cast(Any, SimpleNamespace(data=DATA))
+    assert [(item.name, item.text) for item in quantization._best(params, source, found)] == [
+        ("not tried partly in float: fastest", "the model can't be written as ONNX"),
+        ("kept", "slower, by its runtime"),
+    ]
+    with pytest.raises(TaskError, match="can't be written as ONNX"):
+        list(quantization._best(params, source, found[1:]))
+
+
+def test_nothing_that_was_tried_is_left_lying_about(model: nn.Module, tmp_path: Path) -> None:
+    folder = kept(spoilt(model), tmp_path / "float")
+    made: list[int] = []
+    source_make = candidates.Source.make
+
+    def make(self: Any, *given: Any, **more: Any) -> Any:
+        made.append(len(list(self.scratch.glob("onnx-int8-static-*"))))
+        return source_make(self, *given, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(candidates.Source, "make", make)
+        Ran(tmp_path / "out", model=folder, data=DIGITS, scheme="int8-static", runtime="onnx")
+    assert len(made) > 4
+    assert max(made) == 1  # the first, which waits to be measured
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"runtime": "openvino", "granularity": "group"}, "NNCF makes int8-weight with"),
+        ({"runtime": "torch", "granularity": "group", "group_size": 48}, "torchao can't make int8"),
+    ],
+)
+def test_a_granularity_is_never_taken_for_another_one(
+    folder: str, tmp_path: Path, params: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(TaskError, match=message):
+        Ran(tmp_path, model=folder, data=DIGITS, scheme="int8-weight", **params)
+
+
+def test_weights_in_groups_stay_in_pytorch(folder: str, tmp_path: Path) -> None:
+    settings = {"scheme": "int8-weight", "runtime": "torch", "granularity": "group"}
+    ran = Ran(tmp_path, model=folder, data=DIGITS, **settings, group_size=32)
+    assert ran.metrics["compression/agreement"] > 0.99
+
+
+def test_training_that_rounds_is_in_fp32_on_any_device(folder: str) -> None:
+    settings = {"model": folder, "data": DIGITS, "scheme": "int8-qat", "max_steps": 1}
+    params: Any = find("quantize").params.model_validate(settings)
+    source: Any = SimpleNamespace(loaded=artifact.load(Path(folder)))
+    assert aware_training._training(params, source).precision == "fp32"
 
 
 def test_a_pattern_that_names_no_layer_is_refused(folder: str, tmp_path: Path) -> None:

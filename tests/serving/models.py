@@ -81,9 +81,9 @@ def as_onnx(source: Path, folder: Path, *, batch_size: int | None = None, **form
     return folder
 
 
-def change_weights(folder: Path) -> None:
-    """Turns the signs of the first weights in the file round, as a broken disk or converter may."""
+def change_weights(folder: Path, times: float = -1.0) -> None:
+    """Multiplies the first weights in the file, as a broken disk or converter may change them."""
     model = onnx.load(folder / "model.onnx")
     (first,) = [part for part in model.graph.initializer if part.name == "w0"]
-    first.CopyFrom(numpy_helper.from_array(-np.array(numpy_helper.to_array(first)), "w0"))
+    first.CopyFrom(numpy_helper.from_array(np.float32(times) * numpy_helper.to_array(first), "w0"))
     onnx.save(model, folder / "model.onnx")

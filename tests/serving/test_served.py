@@ -161,14 +161,36 @@ def test_it_ends_with_who_asks(source: Path) -> None:
     code = (
         "import os, sys, pathlib\n"
         "from runner.serving.server import Server\n"
-        "print(Server(pathlib.Path(sys.argv[1]), threads=1).pid, flush=True)\n"
+        "server = Server(pathlib.Path(sys.argv[1]), threads=1)\n"
+        "print(server.pid, server._scratch.name, flush=True)\n"
         "os.kill(os.getpid(), 9)\n"
     )
     ended = subprocess.run(
         [sys.executable, "-c", code, str(source)], capture_output=True, timeout=60, check=False
     )
     assert ended.returncode == -signal.SIGKILL, ended.stderr
-    wait_for(lambda: is_gone(int(ended.stdout)), timeout_s=10)
+    pid, scratch = ended.stdout.decode().split()
+    wait_for(lambda: is_gone(int(pid)), timeout_s=10)
+    assert not Path(scratch).exists()
+
+
+def test_many_samples_are_asked_for_in_pieces(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = digits()
+    with Server(source, threads=1) as server:
+        server.use(data.test_inputs)
+        whole = server.outputs()
+        monkeypatch.setattr("runner.serving.server._SAMPLES_AT_ONCE", 100)
+        assert len(whole) == len(data.test_inputs) > 300
+        np.testing.assert_allclose(server.outputs(), whole, atol=1e-5)
+
+
+def test_outputs_that_are_no_numbers_are_called_that(source: Path, tmp_path: Path) -> None:
+    folder = as_onnx(source, tmp_path / "diverged")
+    change_weights(folder, times=float("nan"))
+    with pytest.raises(TaskError, match=r"some that are no numbers, for 100\.0% of the held-out"):
+        measure([folder], digits(), threads=1)
 
 
 def test_a_form_that_nothing_runs_is_told(source: Path, tmp_path: Path) -> None:

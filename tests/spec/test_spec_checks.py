@@ -315,6 +315,32 @@ def test_what_lies_beside_a_spec_is_looked_up(tmp_path: Path) -> None:
             assert job.tasks[0].params["data"]["path"] == str(tmp_path / "table.csv")
 
 
+def test_data_to_calibrate_with_is_looked_up_beside_the_spec(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("a,b\n")
+    text = """\
+name: x
+tasks:
+  a:
+    kind: quantize
+    model: {folder}
+    data: {{name: digits}}
+    calibration: {{data: {source}}}
+"""
+    sources = {"{path: table.csv}": [], "{path: tabel.csv}": [
+        f"nothing lies at {tmp_path}/tabel.csv; did you mean 'table.csv'?"
+    ]}  # fmt: skip
+    for source, messages in sources.items():
+        written = text.format(folder=tmp_path, source=source).encode()
+        if messages:
+            with pytest.raises(SpecError) as caught:
+                load(written, file="x", environment={}, folder=tmp_path)
+            assert [fault.message for fault in caught.value.faults] == messages
+        else:
+            job = load(written, file="x", environment={}, folder=tmp_path)
+            calibration = job.tasks[0].params["calibration"]["data"]
+            assert calibration["path"] == str(tmp_path / "table.csv")
+
+
 def test_keys_that_stand_a_level_too_high_are_told_where_they_belong() -> None:
     text = "name: x\ntasks:\n  a:\n  kind: train\n  resources: {cpus: 1}\nmax_epochs: 3\nlr: 1\n"
     assert refused(text) == [

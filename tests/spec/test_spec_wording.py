@@ -58,7 +58,9 @@ def spec(kind: str, field: tuple[str, ...], value: Any) -> tuple[str, int]:
     task: dict[str, Any] = {"kind": kind, **json.loads(json.dumps(RIGHT[kind]))}
     inside = task
     for name in field[:-1]:
-        inside = inside.setdefault(name, {})
+        if not isinstance(inside.get(name), dict):  # a path may stand where a map can
+            inside[name] = {}
+        inside = inside[name]
     inside[field[-1]] = value
     inside.update(BESIDE.get(field, {}))
     lines = ["name: job", "tasks:", "  a:"]

@@ -12,6 +12,7 @@ from typing import Any
 
 from runner.data.classes import Array
 from runner.data.extras import need
+from runner.edge.quantizers import told
 from runner.edge.quantizers.recipe import Recipe
 from runner.errors import TaskError
 
@@ -27,21 +28,18 @@ def quantize(source: Path, target: Path, recipe: Recipe, samples: Array) -> None
     int8-weight   8-bit weights, which are computed with in float
     int4-weight   4-bit weights; activations are quantized to 8 bit at each call
     """
+    recipe.check("LiteRT", {"int8-static": ("channel",), "int8-weight": ("channel",)})
     need("ai_edge_quantizer", package="ai-edge-quantizer", extra="edge", what=target.name)
     with _quiet():
         from ai_edge_quantizer import quantizer
 
-        made = quantizer.Quantizer(str(source))
-        _describe(made, recipe)
-        ranges = None
-        if made.need_calibration:
-            ranges = made.calibrate(_signature(source, samples), num_threads=1)
-        try:
+        with told("LiteRT's quantizer", recipe.scheme):
+            made = quantizer.Quantizer(str(source))
+            _describe(made, recipe)
+            ranges = None
+            if made.need_calibration:
+                ranges = made.calibrate(_signature(source, samples), num_threads=1)
             made.quantize(ranges).export_model(str(target), overwrite=True)
-        except (ValueError, RuntimeError) as error:
-            raise TaskError(
-                f"LiteRT's quantizer can't make {recipe.scheme} of it: {error}"
-            ) from error
 
 
 def _describe(made: Any, recipe: Recipe) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from runner.data.classes import Array
 from runner.data.extras import need
+from runner.edge.quantizers import told
 from runner.edge.quantizers.recipe import Recipe
 from runner.errors import TaskError
 
@@ -21,6 +22,7 @@ _ROWS_AT_ONCE = 50
 _INT4_OPSET = 21
 # Constants with more values than any layer has channels are weights, and differ.
 _LONGEST_SHARED = 65536
+_WHO = "ONNX Runtime's quantizer"
 # What tells that a CPU adds up products of unsigned and signed bytes at once, and in 32 bit.
 _VNNI = frozenset({"avx_vnni", "avx512_vnni"})
 # What a quantizer may touch; all else moves numbers about, or is left in float by all of them.
@@ -88,16 +90,17 @@ def _static(source: Path, target: Path, recipe: Recipe, samples: Array) -> None:
     activations = QuantType.QUInt8 if has_vnni() else QuantType.QInt8
     model = onnx.load(str(source))
     nodes = recipe.left(node.name for node in model.graph.node)
-    quantize_static(
-        model,
-        str(target),
-        _Reader(model.graph.input[0].name, samples),
-        per_channel=recipe.granularity == "channel",
-        activation_type=activations,
-        weight_type=QuantType.QInt8,
-        nodes_to_exclude=nodes,
-        calibration_cache_path=source.with_suffix(".ranges"),
-    )
+    with told(_WHO, recipe.scheme):
+        quantize_static(
+            model,
+            str(target),
+            _Reader(model.graph.input[0].name, samples),
+            per_channel=recipe.granularity == "channel",
+            activation_type=activations,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=nodes,
+            calibration_cache_path=source.with_suffix(".ranges"),
+        )
     _share(target)
 
 
@@ -120,14 +123,15 @@ def _dynamic(source: Path, target: Path, recipe: Recipe) -> None:
 
     model = onnx.load(str(source))
     nodes = recipe.left(node.name for node in model.graph.node)
-    quantize_dynamic(
-        model,
-        str(target),
-        op_types_to_quantize=["MatMul", "Gather"],
-        per_channel=recipe.granularity == "channel",
-        weight_type=QuantType.QInt8,
-        nodes_to_exclude=nodes,
-    )
+    with told(_WHO, recipe.scheme):
+        quantize_dynamic(
+            model,
+            str(target),
+            op_types_to_quantize=["MatMul", "Gather"],
+            per_channel=recipe.granularity == "channel",
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=nodes,
+        )
 
 
 def _weights(source: Path, target: Path, recipe: Recipe, *, bits: int) -> None:
@@ -143,13 +147,16 @@ def _weights(source: Path, target: Path, recipe: Recipe, *, bits: int) -> None:
 
     whole = onnx.load(str(source))
     if bits == 4:
-        whole = onnx.version_converter.convert_version(whole, _INT4_OPSET)
+        with told(_WHO, recipe.scheme):
+            whole = onnx.version_converter.convert_version(whole, _INT4_OPSET)
     model = ONNXModel(whole)
     model.replace_gemm_with_matmul()
     nodes = recipe.left(node.name for node in model.graph().node)
+    stored: dict[str, str] = {}
     for node in [*model.graph().node]:
         if node.op_type == "Conv" and node.name not in nodes:
-            _store(model, node, bits=bits)
+            _store(model, node, bits=bits, stored=stored)
+    model.clean_initializers()
     quantizer = MatMulNBitsQuantizer(
         model.model,
         bits=bits,
@@ -158,18 +165,23 @@ def _weights(source: Path, target: Path, recipe: Recipe, *, bits: int) -> None:
         accuracy_level=4,
         nodes_to_exclude=nodes,
     )
-    quantizer.process()
+    with told(_WHO, recipe.scheme):
+        quantizer.process()
     quantizer.model.save_model_to_file(str(target))
 
 
-def _store(model: Any, node: Any, *, bits: int) -> None:
+def _store(model: Any, node: Any, *, bits: int, stored: dict[str, str]) -> None:
     """Puts a convolution's weights into so many bits, each output channel with a scale of its own.
 
     They are floats again before they are multiplied with, which the runtime does as it loads them.
+    Weights of several convolutions are ``stored`` once: by name, what they are called as floats.
     """
     import ml_dtypes
     from onnx import helper, numpy_helper
 
+    if node.input[1] in stored:
+        node.input[1] = stored[node.input[1]]
+        return
     weight = model.get_initializer(node.input[1])
     if weight is None:
         return
@@ -178,17 +190,16 @@ def _store(model: Any, node: Any, *, bits: int) -> None:
     scale = np.abs(values).reshape(len(values), -1).max(axis=1) / most
     scale = np.where(scale == 0.0, 1.0, scale).astype(np.float32)
     whole = np.rint(values / scale.reshape(-1, *[1] * (values.ndim - 1))).clip(-most - 1, most)
-    stored = whole.astype(ml_dtypes.int4 if bits == 4 else np.int8)
+    small = whole.astype(ml_dtypes.int4 if bits == 4 else np.int8)
     names = [f"{weight.name}_{part}" for part in ("stored", "scale", "float")]
-    model.add_initializer(numpy_helper.from_array(stored, names[0]))
+    model.add_initializer(numpy_helper.from_array(small, names[0]))
     model.add_initializer(numpy_helper.from_array(scale, names[1]))
     layer = node.name.rpartition("/")[0]
     widened = helper.make_node(
         "DequantizeLinear", names[:2], names[2:], name=f"{layer}/Dequantize", axis=0
     )
     model.graph().node.insert(0, widened)
-    node.input[1] = names[2]
-    model.remove_initializer(weight)
+    stored[weight.name] = node.input[1] = names[2]
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from typing import Any
 
 from runner.data.classes import Array
 from runner.data.extras import need
+from runner.edge.quantizers import told
 from runner.edge.quantizers.recipe import Recipe
-from runner.errors import TaskError
 
 
 def quantize(source: Path, target: Path, recipe: Recipe, samples: Array) -> None:
@@ -23,21 +23,20 @@ def quantize(source: Path, target: Path, recipe: Recipe, samples: Array) -> None
     int8-weight,  weights alone, which are computed with in float; int4 in groups, and layers that
     int4-weight   NNCF never takes below 8 bit (convolutions) in int8
     """
+    recipe.check("NNCF", {"int8-weight": ("channel",)})
     for module in ("openvino", "nncf"):
         need(module, package=module, extra="edge", what=target.name)
     with _quiet():
         import nncf
         import openvino
 
-        model = openvino.convert_model(str(source))
-        try:
+        with told("NNCF", recipe.scheme):
+            model = openvino.convert_model(str(source))
             if recipe.scheme == "int8-static":
                 model = _static(nncf, model, recipe, samples)
             else:
                 model = _weights(nncf, model, recipe)
-        except (nncf.ValidationError, nncf.InternalError, nncf.ParameterNotSupportedError) as error:
-            raise TaskError(f"NNCF can't make {recipe.scheme} of it: {error}") from error
-        openvino.save_model(model, str(target))
+            openvino.save_model(model, str(target))
 
 
 def _static(nncf: Any, model: Any, recipe: Recipe, samples: Array) -> Any:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+
+from runner.errors import TaskError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,6 +21,19 @@ class Recipe:
     granularity: str = "channel"
     group_size: int | None = None
     floats: tuple[str, ...] = ()
+
+    def check(self, who: str, has: Mapping[str, tuple[str, ...]]) -> None:
+        """Raises TaskError unless ``who`` ``has`` the granularity for the scheme, if that is told.
+
+        No scheme is made as another one than was asked for.
+        """
+        offered = has.get(self.scheme)
+        if offered is not None and self.granularity not in offered:
+            raise TaskError(
+                f"{who} makes {self.scheme} with granularity {' or '.join(offered)}, and "
+                f"{self.granularity} is asked for",
+                hint="leave 'granularity' out, or take another runtime",
+            )
 
     def left(self, nodes: Iterable[str]) -> list[str]:
         """Of nodes, called ``blocks.0.up/MatMul`` after their module, those that stay in float."""

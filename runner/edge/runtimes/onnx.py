@@ -33,6 +33,14 @@ def open_model(path: Path, described: Described, *, threads: int, device: str) -
     need("onnxruntime", package="onnxruntime", extra="edge", what=path.name)
     import onnxruntime
 
+    # It would only warn, and compute on the CPU.
+    if device.startswith("cuda") and "CUDAExecutionProvider" not in (
+        onnxruntime.get_available_providers()
+    ):
+        raise TaskError(
+            f"this task is on {device}, and ONNX Runtime as installed runs on CPUs alone",
+            hint="install onnxruntime-gpu in its place, or leave accelerators out",
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3

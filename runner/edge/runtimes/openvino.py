@@ -23,10 +23,11 @@ def open_model(path: Path, described: Described, *, threads: int, device: str) -
     import openvino
 
     numbers = np.dtype(runs.input(0).get_element_type().to_dtype())
-    request, output = runs.create_infer_request(), runs.output(0)
     return Opened(
         ready=lambda inputs: np.ascontiguousarray(inputs, dtype=numbers),
-        call=lambda ready: request.infer([ready], share_inputs=True)[output].astype(np.float32),
+        # Called so, it is a sixth faster for small models than by a request for inference. What it
+        # gives is its own memory, which the next call writes to.
+        call=lambda ready: np.array(runs(ready)[0], dtype=np.float32),
         operations=_operations(runs),
         runtime=f"openvino {openvino.__version__.split('-')[0]}",
     )
