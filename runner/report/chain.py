@@ -34,6 +34,7 @@ class Link:
     """A model, or a file, by its figures; how many times faster than the first, where known."""
 
     name: str
+    task: str
     figures: Mapping[str, float]
     faster: float | None
 
@@ -50,18 +51,18 @@ def links(report: Report) -> list[Link]:
     counts = {name: sum(_first(each, parents) == name for each in parents) for name in tasks}
     first = max(tasks, key=lambda name: counts[name])
     faster: dict[str, float | None] = {first: 1.0}
-    found = [Link(name=first, figures=tasks[first].metrics, faster=1.0)]
+    found = [Link(name=first, task=first, figures=tasks[first].metrics, faster=1.0)]
     for name, task in tasks.items():
         if name not in parents or _first(name, parents) != first:
             continue
         before = faster.get(parents[name])
         faster[name] = _times(before, task.metrics)
         if _SIZE in task.metrics:
-            found.append(Link(name=name, figures=task.metrics, faster=faster[name]))
+            found.append(Link(name=name, task=name, figures=task.metrics, faster=faster[name]))
         for of, figures in forms(task.metrics, _FIGURES).items():
             if of != OWN and _SIZE in figures:
                 times = _times(before, figures)
-                found.append(Link(name=f"{name} {of}", figures=figures, faster=times))
+                found.append(Link(name=f"{name} {of}", task=name, figures=figures, faster=times))
     return found
 
 
@@ -70,20 +71,33 @@ def title(found: list[Link]) -> str:
     return f"From {one_line(found[0].name)} to {one_line(found[-1].name)}"
 
 
+def ratios(first: Link, other: Link) -> dict[str, float]:
+    """What became of the first model, by the names that a task's own comparison has."""
+    values = {_SPEEDUP: other.faster, "compression/size_ratio": _smaller(first, other)}
+    before, after = first.figures.get(_ACCURACY), other.figures.get(_ACCURACY)
+    if before is not None and after is not None:
+        values["compression/accuracy_drop"] = before - after
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _smaller(first: Link, other: Link) -> float | None:
+    whole, size = first.figures.get(_SIZE), other.figures.get(_SIZE)
+    return whole / size if whole and size else None
+
+
 def rows(found: list[Link]) -> list[tuple[str, ...]]:
     """The cells of a table with ``HEADINGS``."""
-    whole = found[0].figures.get(_SIZE)
     cells: list[tuple[str, ...]] = []
     for each in found:
-        figures, size = each.figures, each.figures.get(_SIZE)
+        figures, smaller = each.figures, _smaller(found[0], each)
         quality = figures.get(_ACCURACY)
         cells.append(
             (
                 one_line(each.name),
                 form.percent(quality) if quality is not None else form.cosine(figures.get(COSINE)),
                 form.count(figures.get(_PARAMETERS)),
-                form.megabytes(size),
-                form.factor(whole / size) if whole and size else form.NONE,
+                form.megabytes(figures.get(_SIZE)),
+                form.factor(smaller) if smaller else form.NONE,
                 form.milliseconds(figures.get(_LATENCY)),
                 form.factor(each.faster) if each.faster else form.NONE,
                 form.rate(figures.get(_THROUGHPUT)),

@@ -8,6 +8,7 @@ import pytest
 from digits_run import STUDENT, TEACHER, finished, planned_task
 
 from runner.report import chain
+from runner.report.headline import headline
 from runner.report.html import to_html
 from runner.report.markdown import to_markdown
 from runner.report.terminal import to_terminal
@@ -70,6 +71,9 @@ def test_every_model_and_file_has_a_row_with_what_it_is_to_the_first(
         "0.0110 ms",
         "9.2×",
         "90.9 k/s",
+    )
+    assert headline(report).startswith(
+        "int8 is 354× smaller and 9.2× faster than teacher, and 1.1 po"
     )
     page, text, plain = to_html(report), to_markdown(report), to_terminal(report)
     assert "<h2>From teacher to pc openvino</h2>" in page
