@@ -68,7 +68,7 @@ def links(report: Report) -> list[Link]:
 
 def title(found: list[Link]) -> str:
     """What the table is called."""
-    return f"From {one_line(found[0].name)} to {one_line(found[-1].name)}"
+    return f"What became of {one_line(found[0].name)}"
 
 
 def ratios(first: Link, other: Link) -> dict[str, float]:
@@ -132,8 +132,8 @@ def to_html(found: list[Link]) -> str:
     drawn = picture(found)
     figure = f"<figure>{drawn}</figure>\n" if drawn else ""
     return (
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>'
-        f'</table></div>\n<p class="caption">{CAPTION}</p>\n{figure}'
+        f'<div class="scroll"><table class="chain"><thead><tr>{head}</tr></thead>\n'
+        f'<tbody>\n{body}</tbody></table></div>\n<p class="caption">{CAPTION}</p>\n{figure}'
     )
 
 

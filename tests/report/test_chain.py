@@ -76,16 +76,16 @@ def test_every_model_and_file_has_a_row_with_what_it_is_to_the_first(
         "int8 is 354× smaller and 9.2× faster than teacher, and 1.1 po"
     )
     page, text, plain = to_html(report), to_markdown(report), to_terminal(report)
-    assert "<h2>From teacher to pc openvino</h2>" in page
+    assert "<h2>What became of teacher</h2>" in page
     assert 'id="chain' in page or "Accuracy and latency from teacher on" in page
-    assert "## From teacher to pc openvino" in text
+    assert "## What became of teacher" in text
     assert "product of the steps' ratios" in " ".join(plain.split())
 
 
 def test_one_step_is_no_chain(plan_document: dict[str, Any]) -> None:
     report = finished(plan_document, {"teacher": TEACHER, "student": STUDENT})
     assert chain.links(report) == []
-    assert "From teacher" not in to_html(report)
+    assert "What became of" not in to_html(report)
 
 
 def test_a_ratio_that_was_not_measured_is_left_out_from_there_on(longer: dict[str, Any]) -> None:
