@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from runner.data.classes import Array
     from runner.data.dataset import Dataset
     from runner.data.described import Format
+    from runner.edge.platforms import Platform
     from runner.edge.quantizers.recipe import Recipe
     from runner.torchlib.artifact import LoadedModel
 
@@ -70,7 +71,7 @@ class Candidate:
 class Source:
     """What candidates are made from: a model, what it is measured on, and samples to calibrate.
 
-    ``scratch`` is a folder for what is tried.
+    ``scratch`` is a folder for what is tried, ``platform`` what it is to run on if not here.
     """
 
     loaded: LoadedModel
@@ -80,6 +81,15 @@ class Source:
     scratch: Path
     threads: int = 1
     device: str = "cpu"
+    platform: Platform | None = None
+
+    @property
+    def rows(self) -> int | None:
+        """The one number of rows that the platform takes; None for any."""
+        if self.platform is None:
+            return None
+        rules = self.platform.constraints
+        return rules.batch_size or (1 if rules.static_shapes else None)
 
     @property
     def trained(self) -> Path:
@@ -89,10 +99,17 @@ class Source:
     @cached_property
     def onnx(self) -> Path:
         """The model as an ONNX file, in floats. Raises TaskError if it can't be had."""
-        from runner.torchlib.to_onnx import write_onnx
+        from runner.torchlib.exporting import exported
+        from runner.torchlib.to_onnx import write_program
 
         path = self.scratch / "float.onnx"
-        write_onnx(self.loaded, path)
+        program = exported(self.loaded, batch_size=self.rows)
+        write_program(program, path, what=str(self.loaded.spec))
+        if self.platform is not None and self.platform.constraints.opset is not None:
+            from runner.edge import opset
+            from runner.torchlib.lines import lines_of_modules
+
+            opset.lower(path, self.platform.constraints.opset, lines_of_modules(program.graph))
         return path
 
     @cached_property
@@ -163,7 +180,7 @@ class Source:
             file=maker.file,
             parts=maker.parts,
             scheme=choice.scheme,
-            batch_size=maker.batch_size,
+            batch_size=maker.batch_size or (self.rows if maker.source == "onnx" else None),
             parameters=self.parameters,
         )
         folder = self.scratch / f"{choice.name}-{next(self._numbers)}"
@@ -202,3 +219,31 @@ def answers_once(candidate: Candidate, source: Source, inputs: Array) -> Array:
         return answers(candidate, source, inputs)
     finally:
         shutil.rmtree(candidate.folder)
+
+
+def check_platform(source: Source, runtime: str) -> None:
+    """Raises TaskError, before anything is quantized, if the source's platform can't take it."""
+    platform = source.platform
+    if platform is not None and runtime == platform.formats[0] == "litert":
+        from runner.edge import litert_file, targets
+
+        targets.check_operators(platform, litert_file.read(source.litert).operators)
+
+
+def fit(candidate: Candidate, source: Source) -> None:
+    """Makes a candidate's folder ready for the compiler of the source's platform, if it has one.
+
+    Raises TaskError if the file is not what the platform takes.
+    """
+    from runner.edge import litert_file, targets
+
+    platform = source.platform
+    if platform is None:
+        return
+    file = candidate.folder / _MAKERS[candidate.choice.runtime].file
+    if candidate.choice.runtime == platform.formats[0] == "litert":
+        made = litert_file.read(file)
+        if platform.constraints.full_integer:
+            litert_file.check_full_integer(made)
+        targets.check_operators(platform, made.operators)
+    targets.lay_out(candidate.folder, platform, file, is_quantized=True)

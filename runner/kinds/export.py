@@ -100,7 +100,7 @@ class ExportParams(Parameters):
         if not platform.takes_floats:
             raise ValueError(
                 f"{platform.title} takes models quantized {platform.scheme}, and export keeps them "
-                f"in floats; expected kind: quantize with runtime: {platform.formats[0]}"
+                f"in floats; expected kind: quantize with target: {self.target}"
             )
         wrong = targets.conflicts(platform, formats=self.formats, batch_size=self.batch_size)
         newest = platform.constraints.opset

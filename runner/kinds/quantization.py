@@ -15,7 +15,14 @@ from runner.kinds import Yield
 from runner.kinds.allowance import Allowance
 from runner.kinds.aware_training import train_aware
 from runner.kinds.backing_off import FEW_GROUPS, MOST_GROUPS, back_off
-from runner.kinds.candidates import Candidate, Source, answers, answers_once
+from runner.kinds.candidates import (
+    Candidate,
+    Source,
+    answers,
+    answers_once,
+    check_platform,
+    fit,
+)
 from runner.kinds.changeable import data_for
 from runner.kinds.schemes import GRANULARITY, Choice, choices
 from runner.model import Artifact, Context, Fact, Metric, Progress
@@ -86,6 +93,7 @@ def run(context: Context) -> Iterator[Yield]:
             scratch=Path(scratch),
             threads=context.threads,
             device=context.device,
+            platform=params.platform,
         )
         if params.scheme == "int8-qat":
             yield from train_aware(context, params, source, floats)
@@ -94,6 +102,7 @@ def run(context: Context) -> Iterator[Yield]:
         tried = _measure(params, source, made)
         yield from _told(tried)
         best = yield from _best(params, source, tried)
+        fit(best.candidate, source)
         folder = context.folder / "model"
         shutil.copytree(best.candidate.folder, folder)
     yield Artifact(name="model", path=folder)
@@ -132,6 +141,9 @@ def _recipe(params: QuantizeParams, choice: Choice, floats: tuple[str, ...]) -> 
         or GRANULARITY.get((choice.scheme, choice.runtime), "channel"),
         group_size=params.group_size or GROUP_SIZE,
         floats=floats,
+        is_for_here=params.platform is None,
+        is_symmetric=params.platform is not None
+        and params.platform.constraints.activations == "symmetric",
     )
 
 
@@ -139,7 +151,8 @@ def _make(
     params: QuantizeParams, source: Source, floats: tuple[str, ...]
 ) -> Generator[Yield, None, list[Candidate]]:
     """All that there is to try and that can be had; why something can't be is told."""
-    wanted = choices(params.scheme, params.runtime, task=source.data.task)
+    wanted = choices(params.asked_scheme, params.asked_runtime, task=source.data.task)
+    check_platform(source, wanted[0].runtime)
     made: list[Candidate] = []
     reasons: list[str] = []
     for step, choice in enumerate(wanted):
@@ -212,16 +225,18 @@ def _best(
             raise _nothing_helps(params, fastest_first[0], allowance)
         best = max((each for each in (best, restored) if each), key=lambda each: each.gain)
     choice, asked = best.candidate.choice, fastest_first[0].candidate.recipe.floats
-    yield Fact(name="kept", text=f"{choice}, by {best.measured.runtime}{_made_for(choice)}")
+    made_for = _made_for(choice, is_for_here=best.candidate.recipe.is_for_here)
+    yield Fact(name="kept", text=f"{choice}, by {best.measured.runtime}{made_for}")
     if floats := [name for name in best.candidate.recipe.floats if name not in asked]:
         yield Fact(name="stayed in float", text=_listed(floats))
     return best
 
 
-def _made_for(choice: Choice) -> str:
+def _made_for(choice: Choice, *, is_for_here: bool) -> str:
     from runner.edge.quantizers.onnx import has_vnni
 
-    if (choice.runtime, choice.scheme) != ("onnx", "int8-static") or not has_vnni():
+    is_static_onnx = (choice.runtime, choice.scheme) == ("onnx", "int8-static")
+    if not is_static_onnx or not is_for_here or not has_vnni():
         return ""
     return "; made for x86 CPUs with VNNI, as this one: on others sums may overflow"
 

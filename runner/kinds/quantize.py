@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from runner.builtin import PlatformName
 from runner.kinds import Kind, Makers, quantization
 from runner.kinds.changeable import check_models
 from runner.kinds.gates import GATES, CompressionGatesParams
-from runner.kinds.schemes import WEIGHT_ONLY, Granularity, Runtime, Scheme, misfit
+from runner.kinds.schemes import (
+    RUNTIMES,
+    WEIGHT_ONLY,
+    Granularity,
+    Runtime,
+    Scheme,
+    misfit,
+)
 from runner.kinds.stepping import SteppingParams, TorchSteppingParams
 from runner.kinds.training import ArtifactPath, MeasuredDataParams
 from runner.model import Resources
 from runner.parameters import Fraction, Parameters, PositiveInt, only_with
+
+if TYPE_CHECKING:
+    from runner.edge.platforms import Platform
 
 STARTER = """\
 # Make a model compute in 8-bit integers. Run this file with:  runner submit FILE
@@ -77,6 +88,11 @@ class _QuantizedParams(Parameters):
         default_factory=list,
         description="layers to leave in float, by name, such as head or blocks.*.attention.*",
     )
+    target: PlatformName | None = Field(
+        None,
+        description="a platform to quantize for: its runtime, scheme and shapes, its operators "
+        "checked, and the command of its compiler beside the file",
+    )
     max_accuracy_drop: Fraction = Field(
         0.01,
         description="what may be lost on the held-out data; where more is, layers go back to "
@@ -94,9 +110,54 @@ class QuantizeParams(TorchSteppingParams, SteppingParams, _QuantizedParams):
 
     gates: CompressionGatesParams | None = Field(None, description=GATES)
 
+    @property
+    def platform(self) -> Platform | None:
+        """The target, with all that is known of it."""
+        from runner.edge import targets
+
+        return None if self.target is None else targets.find(self.target)
+
+    @property
+    def asked_scheme(self) -> Literal["auto", Scheme]:
+        """That of the spec or, where it leaves this open, of the target."""
+        platform = self.platform
+        is_open = self.scheme == "auto" and platform is not None
+        return (platform.scheme or "auto") if platform is not None and is_open else self.scheme
+
+    @property
+    def asked_runtime(self) -> Literal["auto", Runtime]:
+        """That of the spec or, where it leaves this open, the target's first that quantizes."""
+        platform = self.platform
+        if platform is None or self.runtime != "auto":
+            return self.runtime
+        return next((each for each in RUNTIMES if each == platform.formats[0]), "auto")
+
+    @model_validator(mode="after")
+    def _suits_the_target(self) -> QuantizeParams:
+        platform = self.platform
+        if platform is None:
+            return self
+        from runner.edge import targets
+
+        if platform.precision is not None and platform.scheme is None:
+            raise ValueError(
+                f"{platform.title} takes floats, of which its compiler makes {platform.precision}; "
+                f"expected kind: export with target: {self.target}"
+            )
+        formats = None if self.runtime == "auto" else [self.runtime]
+        wrong = targets.conflicts(platform, formats=formats, scheme=self.scheme)
+        if self.asked_runtime not in platform.formats:
+            wrong.append(
+                f"{platform.title} takes {' or '.join(platform.formats)}; expected one of these "
+                "as runtime"
+            )
+        if wrong:
+            raise ValueError("; ".join(dict.fromkeys(wrong)))
+        return self
+
     @model_validator(mode="after")
     def _can_be_had(self) -> QuantizeParams:
-        wrong = misfit(self.scheme, self.runtime)
+        wrong = misfit(self.asked_scheme, self.asked_runtime)
         if wrong is not None:
             raise ValueError(wrong)
         return self

@@ -261,6 +261,14 @@ def test_openvino_gives_much_the_same_answers_in_integers(
     assert made.with_suffix(".bin").stat().st_size > 1.5 * weights
 
 
+def test_a_path_may_have_a_comma(source: Path, samples: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "a, b"
+    folder.mkdir()
+    file = Path(shutil.copy(source, folder))
+    nncf_quantizer.quantize(file, folder / "x.xml", Recipe(scheme="int8-weight"), samples)
+    assert (folder / "x.bin").is_file()
+
+
 def test_openvino_stores_weights_in_half_a_byte(
     model: LoadedModel, source: Path, samples: Any, held_out: Any, tmp_path: Path
 ) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from pydantic import ValidationError
@@ -15,6 +17,7 @@ from torch import nn
 from runner.data import load
 from runner.data.described import read_any
 from runner.data.models import ModelSpec
+from runner.edge import litert_file, targets
 from runner.edge.quantizers.recipe import Recipe
 from runner.errors import TaskError
 from runner.kinds import aware_training, candidates, find, quantization
@@ -181,7 +184,7 @@ def test_auto_looks_at_the_fastest_partly_in_float_where_that_pays(
         return tried("partly in float", ms=restored_ms, right=1.0)
 
     monkeypatch.setattr(quantization, "_restored", restored)
-    monkeypatch.setattr(quantization, "_made_for", lambda choice: "")
+    monkeypatch.setattr(quantization, "_made_for", lambda choice, **_: "")
     found = [tried("slower", ms=4.0, right=1.0), tried("fastest", ms=lossy_ms, right=0.9)]
     params: Any = SimpleNamespace(max_accuracy_drop=0.01, min_cosine=0.99)
     items = list(quantization._best(params, cast(Any, SimpleNamespace(data=DATA)), found))
@@ -197,7 +200,7 @@ def test_what_can_not_be_had_partly_in_float_does_not_spoil_what_holds(
         raise TaskError("the model can't be written as ONNX")
 
     monkeypatch.setattr(quantization, "_restored", refused)
-    monkeypatch.setattr(quantization, "_made_for", lambda choice: "")
+    monkeypatch.setattr(quantization, "_made_for", lambda choice, **_: "")
     found = [tried("slower", ms=4.0, right=1.0), tried("fastest", ms=2.0, right=0.9)]
     params: Any = SimpleNamespace(max_accuracy_drop=0.01, min_cosine=0.99)
     source = cast(Any, SimpleNamespace(data=DATA))
@@ -251,6 +254,72 @@ def test_training_that_rounds_is_in_fp32_on_any_device(folder: str) -> None:
     params: Any = find("quantize").params.model_validate(settings)
     source: Any = SimpleNamespace(loaded=artifact.load(Path(folder)))
     assert aware_training._training(params, source).precision == "fp32"
+
+
+def test_a_target_sets_scheme_runtime_and_shapes_and_gets_its_compilers_command(
+    folder: str, tmp_path: Path
+) -> None:
+    ran = Ran(tmp_path, model=folder, data=DIGITS, target="jetson-orin-nano")
+    _, described = read_any(ran.made["model"])
+    assert str(described.form) == "onnx int8-static"
+    assert described.form is not None
+    assert described.form.batch_size == 1
+    script = (ran.made["model"] / "compile.sh").read_text()
+    assert "trtexec --onnx=model.onnx" in script
+    assert "This has not been done here." in (ran.made["model"] / "README.md").read_text()
+    made = onnx.load(ran.made["model"] / "model.onnx")
+    assert made.opset_import[0].version <= 17
+    # TensorRT takes signed activations whose zero is 0, whatever this CPU is fast with.
+    constants = {each.name: onnx.numpy_helper.to_array(each) for each in made.graph.initializer}
+    zeros = [constants[n.input[2]] for n in made.graph.node if n.op_type == "QuantizeLinear"]
+    assert {str(zero.dtype) for zero in zeros} == {"int8"}
+    assert not any(zero.any() for zero in zeros)
+    assert "VNNI" not in ran.facts["kept"]
+
+
+@pytest.mark.skipif(
+    find_spec("litert_torch") is None, reason="needs litert-torch: pip install 'runner[litert]'"
+)
+def test_for_coral_a_file_holds_integers_alone_and_what_its_compiler_lacks_is_said_first(
+    folder: str, tmp_path: Path
+) -> None:
+    ran = Ran(tmp_path / "made", model=folder, data=DIGITS, target="coral")
+    held = litert_file.read(ran.made["model"] / "model.tflite")
+    litert_file.check_full_integer(held)
+    assert {each.dtype for each in (*held.inputs, *held.outputs)} <= {"int8", "uint8"}
+    targets.check_operators(targets.find("coral"), held.operators)
+    assert "edgetpu_compiler" in (ran.made["model"] / "compile.sh").read_text()
+    data = from_arrays(load(name="digits"))
+    args = {"dim": 16, "depth": 1, "heads": 2, "patch": 4}
+    vit = build(name="vit", args=args, input_shape=data.input_shape, num_classes=10)
+    save(tmp_path / "vit", vit, spec=ModelSpec(name="vit", args=args), dataset=data)
+    with pytest.raises(TaskError, match=r"Coral .* lacks operators of this model: .*GELU"):
+        Ran(tmp_path / "none", model=str(tmp_path / "vit"), data=DIGITS, target="coral")
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"target": "jetson-nano"}, "compiler makes fp16; expected kind: export with target: jets"),
+        ({"target": "coral", "runtime": "onnx"}, "takes no onnx; expected litert"),
+        ({"target": "coral", "scheme": "int8-dynamic"}, "takes no int8-dynamic; expected int8-st"),
+    ],
+)
+def test_what_a_target_does_not_take_is_a_fault_of_the_spec(
+    params: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        QuantizeParams.model_validate({"model": "m", "data": DIGITS, **params})
+
+
+@pytest.mark.parametrize(
+    ("target", "asked"),
+    [("coral", ("int8-static", "litert")), ("intel-npu", ("int8-static", "openvino")),
+     ("x86-cpu", ("auto", "onnx"))],
+)  # fmt: skip
+def test_a_target_says_what_the_spec_leaves_open(target: str, asked: tuple[str, str]) -> None:
+    params = QuantizeParams.model_validate({"model": "m", "data": DIGITS, "target": target})
+    assert (params.asked_scheme, params.asked_runtime) == asked
 
 
 def test_a_pattern_that_names_no_layer_is_refused(folder: str, tmp_path: Path) -> None:

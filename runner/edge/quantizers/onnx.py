@@ -54,7 +54,7 @@ def quantize(source: Path, target: Path, recipe: Recipe, samples: Array) -> None
 
     int8-static   signed 8-bit weights and 8-bit activations between Quantize and Dequantize nodes,
                   with the activations' ranges as ``samples`` (rows, *input_shape) show them; these
-                  are unsigned where ``has_vnni``
+                  are unsigned if it is for this CPU and that ``has_vnni``
     int8-dynamic  8-bit weights of matrix products; activations are quantized at each call.
                   Convolutions are left in float: ONNX Runtime's kernels of this kind are slower
     int8-weight,  weights of matrix products in groups (MatMulNBits) and of convolutions by channel,
@@ -73,9 +73,10 @@ def quantize(source: Path, target: Path, recipe: Recipe, samples: Array) -> None
 class _Reader:
     """Samples in batches, as the calibration asks for them."""
 
-    def __init__(self, name: str, samples: Array) -> None:
-        parts = np.split(samples, range(_ROWS_AT_ONCE, len(samples), _ROWS_AT_ONCE))
-        self._left: Iterator[dict[str, Array]] = iter({name: part} for part in parts)
+    def __init__(self, taken: Any, samples: Array) -> None:
+        rows = taken.type.tensor_type.shape.dim[0].dim_value or _ROWS_AT_ONCE
+        parts = np.split(samples, range(rows, len(samples), rows))
+        self._left: Iterator[dict[str, Array]] = iter({taken.name: part} for part in parts)
 
     def get_next(self) -> dict[str, Array] | None:
         """The next batch, None after the last."""
@@ -87,18 +88,20 @@ def _static(source: Path, target: Path, recipe: Recipe, samples: Array) -> None:
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
     CalibrationDataReader.register(_Reader)
-    activations = QuantType.QUInt8 if has_vnni() else QuantType.QInt8
+    is_unsigned = recipe.is_for_here and has_vnni()
+    activations = QuantType.QUInt8 if is_unsigned else QuantType.QInt8
     model = onnx.load(str(source))
     nodes = recipe.left(node.name for node in model.graph.node)
     with told(_WHO, recipe.scheme):
         quantize_static(
             model,
             str(target),
-            _Reader(model.graph.input[0].name, samples),
+            _Reader(model.graph.input[0], samples),
             per_channel=recipe.granularity == "channel",
             activation_type=activations,
             weight_type=QuantType.QInt8,
             nodes_to_exclude=nodes,
+            extra_options={"ActivationSymmetric": recipe.is_symmetric},
             calibration_cache_path=source.with_suffix(".ranges"),
         )
     _share(target)

@@ -14,13 +14,16 @@ class Recipe:
 
     All of a layer's weights (``tensor``), those of an output channel (``channel``), or so many of
     one in a row as ``group_size`` says (``group``). Modules called as in ``floats`` stay as they
-    are.
+    are. What ``is_for_here`` is to be fast on a CPU like this one; with ``is_symmetric`` the zero
+    of activations is 0.
     """
 
     scheme: str
     granularity: str = "channel"
     group_size: int | None = None
     floats: tuple[str, ...] = ()
+    is_for_here: bool = True
+    is_symmetric: bool = False
 
     def check(self, who: str, has: Mapping[str, tuple[str, ...]]) -> None:
         """Raises TaskError unless ``who`` ``has`` the granularity for the scheme, if that is told.
