@@ -22,25 +22,42 @@ _STATUS = Path("/proc/self/status")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Speed:
-    """Milliseconds a call at batch 1 (median and 95th percentile); samples a second in batches."""
+    """Milliseconds a call at batch 1 (median and 95th percentile); samples a second in batches.
+
+    Millijoules a sample in batches, too, where the machine tells of energy.
+    """
 
     latency_p50_ms: float
     latency_p95_ms: float
     samples_per_s: float
+    mj_per_sample: float | None = None
 
     @classmethod
-    def of(cls, alone: Sequence[float], together: Sequence[float], *, batch_size: int) -> Speed:
-        """Of the seconds of calls at batch 1, and of calls at ``batch_size``: two at the least."""
+    def of(
+        cls,
+        alone: Sequence[float],
+        together: Sequence[float],
+        *,
+        batch_size: int,
+        joules: float | None = None,
+    ) -> Speed:
+        """Of the seconds of calls at batch 1, and of calls at ``batch_size``: two at the least.
+
+        ``joules`` are those of a call at ``batch_size``.
+        """
         cuts = statistics.quantiles(alone, n=20, method="inclusive")
         return cls(
             latency_p50_ms=1e3 * statistics.median(alone),
             latency_p95_ms=1e3 * cuts[-1],
             samples_per_s=batch_size / statistics.median(together),
+            mj_per_sample=None if joules is None else 1e3 * joules / batch_size,
         )
 
     def metrics(self) -> dict[str, float]:
         """By the names that reports have them."""
+        known = self.mj_per_sample
         return {
+            **({} if known is None else {"energy/mj_per_sample": known}),
             "latency/p50_ms": self.latency_p50_ms,
             "latency/p95_ms": self.latency_p95_ms,
             "throughput/samples_per_s": self.samples_per_s,

@@ -49,6 +49,11 @@ DEFINITIONS = {
         "Throughput",
         "samples per second in batches of 64, from the median of up to 30 such calls.",
     ),
+    "energy/mj_per_sample": (
+        "Energy",
+        "what the processor's package took by its own counters (RAPL) while batches were computed, "
+        "idle cores included, a sample's share.",
+    ),
     "train/samples_per_s": ("Training rate", "training samples per second, evaluation left out."),
     "time/first_step_s": (
         "Time to first step",

@@ -21,12 +21,11 @@ CAPTION = (
     "steps' ratios, of which each was measured side by side."
 )
 _ACCURACY, _PARAMETERS, _SIZE = "test/accuracy", "size/parameters", "size/model_mb"
-_LATENCY, _THROUGHPUT, _SPEEDUP = (
-    "latency/p50_ms",
-    "throughput/samples_per_s",
-    "compression/speedup",
+_LATENCY, _THROUGHPUT = "latency/p50_ms", "throughput/samples_per_s"
+_SPEEDUP, _ENERGY = "compression/speedup", "energy/mj_per_sample"
+_FIGURES = frozenset(
+    {_ACCURACY, _PARAMETERS, _SIZE, _LATENCY, _THROUGHPUT, _SPEEDUP, _ENERGY, COSINE}
 )
-_FIGURES = frozenset({_ACCURACY, _PARAMETERS, _SIZE, _LATENCY, _THROUGHPUT, _SPEEDUP, COSINE})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,8 +84,17 @@ def _smaller(first: Link, other: Link) -> float | None:
     return whole / size if whole and size else None
 
 
+def headings(found: list[Link]) -> tuple[str, ...]:
+    """Those of the table that ``rows`` makes: energy where it was read."""
+    return (*HEADINGS, "energy") if _has_energy(found) else HEADINGS
+
+
+def _has_energy(found: list[Link]) -> bool:
+    return any(_ENERGY in each.figures for each in found)
+
+
 def rows(found: list[Link]) -> list[tuple[str, ...]]:
-    """The cells of a table with ``HEADINGS``."""
+    """The cells of a table with ``headings``."""
     cells: list[tuple[str, ...]] = []
     for each in found:
         figures, smaller = each.figures, _smaller(found[0], each)
@@ -101,6 +109,7 @@ def rows(found: list[Link]) -> list[tuple[str, ...]]:
                 form.milliseconds(figures.get(_LATENCY)),
                 form.factor(each.faster) if each.faster else form.NONE,
                 form.rate(figures.get(_THROUGHPUT)),
+                *([form.millijoules(figures.get(_ENERGY))] if _has_energy(found) else []),
             )
         )
     return cells
@@ -122,7 +131,7 @@ def picture(found: list[Link]) -> str:
 
 def to_html(found: list[Link]) -> str:
     """Table and picture, as HTML; the picture's numbers are those of the rows."""
-    head = "".join(f'<th scope="col">{escape(each)}</th>' for each in HEADINGS)
+    head = "".join(f'<th scope="col">{escape(each)}</th>' for each in headings(found))
     body = "".join(
         f'<tr><th scope="row">{number} {escape(cells[0])}</th>'
         + "".join(f"<td>{escape(cell)}</td>" for cell in cells[1:])

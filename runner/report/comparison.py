@@ -93,6 +93,10 @@ def _faster(before: float, after: float) -> str:
     return form.change(before / after if after else None, "faster", "slower")
 
 
+def _less(before: float, after: float) -> str:
+    return form.change(before / after if after else None, "less", "more")
+
+
 def _more(before: float, after: float) -> str:
     return form.change(after / before if before else None, "more", "less")
 
@@ -153,6 +157,12 @@ MEASURES = (
         label="throughput, batched",
         shown=form.rate,
         compared=_more,
+    ),
+    Measure(
+        metric="energy/mj_per_sample",
+        label="energy a sample, batched",
+        shown=form.millijoules,
+        compared=_less,
     ),
     Measure(
         metric="compression/agreement",

@@ -64,6 +64,11 @@ def gigabytes_per_s(rate: float | None) -> str:
     return _scaled(rate, ((" MB/s", 1e-3), (" GB/s", 1.0), (" TB/s", 1e3)))
 
 
+def millijoules(mj: float | None) -> str:
+    """3.14159 → 3.14 mJ; from a thousand on, joules."""
+    return _scaled(mj, ((" mJ", 1.0), (" J", 1e3)))
+
+
 def milliseconds(ms: float | None) -> str:
     """0.0412 → 0.0412 ms; from ten thousand on, seconds."""
     if ms is not None and ms >= 10_000:

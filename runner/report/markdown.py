@@ -74,7 +74,7 @@ def _chain(report: Report) -> list[str]:
     if not found:
         return []
     heading = f"## {escaped(chain.title(found))}"
-    return [heading, table(chain.HEADINGS, chain.rows(found)), escaped(chain.CAPTION)]
+    return [heading, table(chain.headings(found), chain.rows(found)), escaped(chain.CAPTION)]
 
 
 def _comparison(report: Report) -> list[str]:

@@ -91,7 +91,7 @@ def _chain(report: Report, colour: bool, columns: int) -> list[str]:
     found = chain.links(report)
     if not found:
         return []
-    lines = _lines([("", *chain.HEADINGS[1:]), *chain.rows(found)], colour)
+    lines = _lines([("", *chain.headings(found)[1:]), *chain.rows(found)], colour)
     return [*lines, *_wrapped(chain.CAPTION, columns, "dim", colour)]
 
 

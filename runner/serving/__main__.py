@@ -19,6 +19,7 @@ import numpy as np
 
 from runner.data.channels import for_keras
 from runner.data.described import Described, read_any
+from runner.data.energy import joules_a_call
 from runner.data.opened import Opened
 from runner.data.timing import peak_memory_mb, seconds, timed
 from runner.errors import RunnerError
@@ -69,6 +70,10 @@ class Session:
         """Seconds of each of so many calls, without any to warm up."""
         call = self._call(rows)
         return {"seconds": [seconds(call) for _ in range(calls)]}
+
+    def energy(self, rows: int, call_s: float) -> dict[str, Any]:
+        """Joules of a call with so many samples, which takes so long; None where unknown."""
+        return {"joules": joules_a_call(self._call(rows), call_s)}
 
     def memory(self) -> dict[str, Any]:
         """The most memory the process held, in 1e6 bytes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -157,11 +158,13 @@ def _measured(servers: Sequence[Server], data: Dataset, batch_size: int) -> list
     together = _in_turns(servers, rows, calls)
     found = []
     for server, before, one, many, size in zip(servers, first, alone, together, rows, strict=True):
+        is_cpu = server.device == "cpu"
+        joules = server.joules(size, statistics.median(many)) if is_cpu else None
         check_same(server, before)
         found.append(
             Measured(
                 score=score_of(before, data),
-                speed=Speed.of(one, many, batch_size=size),
+                speed=Speed.of(one, many, batch_size=size, joules=joules),
                 outputs=before,
                 size_bytes=size_bytes(server.folder),
                 parameters=server.parameters,

@@ -43,7 +43,7 @@ class Server:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         _, self.described = read_any(folder)
-        self.folder, self.limit_s, self._samples = folder, limit_s, 0
+        self.folder, self.device, self.limit_s, self._samples = folder, device, limit_s, 0
         self._scratch = tempfile.TemporaryDirectory(prefix="runner-serving-")
         self._log = (Path(self._scratch.name) / "log.txt").open("w+b")
         # The libraries that these runtimes compute with read their threads from here.
@@ -135,6 +135,13 @@ class Server:
     def time(self, rows: int, calls: int) -> list[float]:
         """As ``warm_up``, for a model that is warm."""
         return self._seconds({"do": "time", "rows": rows, "calls": calls})
+
+    def joules(self, rows: int, call_s: float) -> float | None:
+        """What a call with so many samples, of ``call_s`` seconds, takes; None where unknown."""
+        found: float | None = self._answer_to({"do": "energy", "rows": rows, "call_s": call_s})[
+            "joules"
+        ]
+        return found
 
     def peak_memory_mb(self) -> float:
         """The most memory that its process held, in 1e6 bytes."""

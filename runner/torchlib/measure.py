@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch.nn import functional
 
 from runner.data import timing
 from runner.data.described import size_bytes
+from runner.data.energy import joules_a_call
 from runner.data.timing import LATENCY_CALLS, THROUGHPUT_BATCH, THROUGHPUT_CALLS, Speed, timed
 from runner.model import Metric
 from runner.torchlib.artifact import check_data, load
@@ -106,8 +108,12 @@ def benchmark(
     batch = inputs.repeat(repeats, *([1] * (inputs.ndim - 1)))[:batch_size].to(device)
     with torch.inference_mode(), use_only(threads):
         alone = timed(_call(model, arrange(batch[:1], layout)), LATENCY_CALLS)
-        together = timed(_call(model, arrange(batch, layout)), THROUGHPUT_CALLS)
-    return Speed.of(alone, together, batch_size=batch_size)
+        call = _call(model, arrange(batch, layout))
+        together = timed(call, THROUGHPUT_CALLS)
+        # A GPU's energy is not the processor's.
+        on_cpu = torch.device(device).type == "cpu"
+        joules = joules_a_call(call, statistics.median(together)) if on_cpu else None
+    return Speed.of(alone, together, batch_size=batch_size, joules=joules)
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,14 +18,11 @@ from runner.data import load
 from runner.data.described import read_any
 from runner.data.models import ModelSpec
 from runner.edge import litert_file, targets
-from runner.edge.quantizers.recipe import Recipe
 from runner.errors import TaskError
-from runner.kinds import aware_training, candidates, find, quantization
-from runner.kinds.quantization import Tried
+from runner.kinds import aware_training, candidates, find
 from runner.kinds.quantize import QuantizeParams
 from runner.kinds.schemes import GOES, RUNTIMES, SCHEMES, choices, misfit
 from runner.model import Artifact, Context, Fact, Metric, Resources
-from runner.serving.measuring import Score
 from runner.torchlib import artifact
 from runner.torchlib.artifact import save
 from runner.torchlib.data import from_arrays
@@ -142,74 +139,6 @@ def test_layers_go_back_to_float_until_the_gate_is_met(model: nn.Module, tmp_pat
     # The layer that makes the large activation, and the one that takes it.
     assert ran.facts["stayed in float"] == "2: 1, 3"
     assert ran.metrics["compression/size_ratio"] > 1.01
-
-
-def tried(name: str, *, ms: float, right: float) -> Tried:
-    """A candidate that takes so long, and is right so often, of a hundred answers."""
-    outputs = np.eye(2)[(np.arange(100) >= right * 100).astype(int)]
-
-    def measured(ms: float, outputs: Any) -> Any:
-        speed = SimpleNamespace(latency_p50_ms=ms, samples_per_s=1000.0 / ms)
-        score = Score.of(outputs, DATA.test_targets)
-        return SimpleNamespace(speed=speed, outputs=outputs, score=score, runtime="its runtime")
-
-    candidate: Any = SimpleNamespace(choice=name, recipe=Recipe(scheme="int8-static"))
-    baseline = measured(10.0, np.eye(2)[np.zeros(100, dtype=int)])
-    return Tried(candidate=candidate, measured=measured(ms, outputs), baseline=baseline)
-
-
-DATA: Any = SimpleNamespace(task="classification", test_targets=np.zeros(100, dtype=int))
-
-
-@pytest.mark.parametrize(
-    ("lossy_ms", "restored_ms", "kept", "groups"),
-    [
-        (2.0, 2.2, "partly in float", [8]),  # twice as fast as what holds: worth it
-        (2.0, 4.5, "slower", [8]),  # no more so, once it is partly in float
-        (3.9, 3.9, "slower", []),  # not much faster: not even looked at
-    ],
-)
-def test_auto_looks_at_the_fastest_partly_in_float_where_that_pays(
-    monkeypatch: pytest.MonkeyPatch,
-    lossy_ms: float,
-    restored_ms: float,
-    kept: str,
-    groups: list[int],
-) -> None:
-    asked = []
-
-    def restored(*given: Any) -> Any:
-        asked.append(given[-1])
-        yield from ()
-        return tried("partly in float", ms=restored_ms, right=1.0)
-
-    monkeypatch.setattr(quantization, "_restored", restored)
-    monkeypatch.setattr(quantization, "_made_for", lambda choice, **_: "")
-    found = [tried("slower", ms=4.0, right=1.0), tried("fastest", ms=lossy_ms, right=0.9)]
-    params: Any = SimpleNamespace(max_accuracy_drop=0.01, min_cosine=0.99)
-    items = list(quantization._best(params, cast(Any, SimpleNamespace(data=DATA)), found))
-    assert items[0] == Fact(name="kept", text=f"{kept}, by its runtime")
-    assert asked == groups
-
-
-def test_what_can_not_be_had_partly_in_float_does_not_spoil_what_holds(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def refused(*_: Any) -> Any:
-        yield from ()
-        raise TaskError("the model can't be written as ONNX")
-
-    monkeypatch.setattr(quantization, "_restored", refused)
-    monkeypatch.setattr(quantization, "_made_for", lambda choice, **_: "")
-    found = [tried("slower", ms=4.0, right=1.0), tried("fastest", ms=2.0, right=0.9)]
-    params: Any = SimpleNamespace(max_accuracy_drop=0.01, min_cosine=0.99)
-    source = cast(Any, SimpleNamespace(data=DATA))
-    assert [(item.name, item.text) for item in quantization._best(params, source, found)] == [
-        ("not tried partly in float: fastest", "the model can't be written as ONNX"),
-        ("kept", "slower, by its runtime"),
-    ]
-    with pytest.raises(TaskError, match="can't be written as ONNX"):
-        list(quantization._best(params, source, found[1:]))
 
 
 def test_nothing_that_was_tried_is_left_lying_about(model: nn.Module, tmp_path: Path) -> None:

@@ -93,3 +93,15 @@ def test_a_ratio_that_was_not_measured_is_left_out_from_there_on(longer: dict[st
     report = finished(longer, {"teacher": TEACHER, "student": slow, "int8": INT8, "pc": FILES})
     assert [each.faster for each in chain.links(report)] == [1.0, None, None, None, None]
     assert {row[6] for row in chain.rows(chain.links(report))[1:]} == {"–"}
+
+
+def test_energy_has_a_column_where_it_was_read(longer: dict[str, Any]) -> None:
+    tasks = {"teacher": TEACHER, "student": STUDENT, "int8": INT8, "pc": FILES}
+    report = finished(longer, tasks)
+    assert "energy" not in chain.headings(chain.links(report))
+    tasks["int8"] = {**INT8, "energy/mj_per_sample": 0.0421, "baseline/energy/mj_per_sample": 0.2}
+    found = chain.links(finished(longer, tasks))
+    assert chain.headings(found)[-1] == "energy"
+    assert [row[-1] for row in chain.rows(found)] == ["–", "–", "0.0421 mJ", "–", "–"]
+    table = to_markdown(finished(longer, tasks))
+    assert "energy a sample, batched" in table and "4.8× less" in table
