@@ -139,6 +139,12 @@ def lacking(platform: Platform, operators: Iterable[Operator]) -> list[str]:
     return found
 
 
+def purpose(platform: Platform, folder: str) -> str:
+    """What a report says of files that were made for ``platform`` and lie in ``folder``."""
+    run = f"run {folder}/{SCRIPT} where its compiler is" if platform.compiler else "no compiler"
+    return f"{platform.title}: {run}; figures are the file's on this machine, and not there"
+
+
 def check_operators(platform: Platform, operators: Iterable[Operator]) -> None:
     """Raises TaskError, naming every operator that ``platform`` lacks, if there is one."""
     missing = lacking(platform, operators)

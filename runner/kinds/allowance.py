@@ -5,10 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from runner.errors import TaskError
+
 if TYPE_CHECKING:
     from runner.data.classes import Array
     from runner.data.dataset import Dataset
+    from runner.kinds.quantize import QuantizeParams
     from runner.serving.measuring import Measured
+
+_MIN_COSINE, _UNLESS_TOLD = 0.99, 0.01
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -47,3 +52,24 @@ class Allowance:
     @property
     def _is_embedding(self) -> bool:
         return self.data.task == "embedding"
+
+
+def allowed(params: QuantizeParams, data: Dataset) -> Allowance:
+    """What ``params`` allow. Raises TaskError for a limit that means nothing for such data."""
+    if params.min_cosine is not None and data.task != "embedding":
+        raise TaskError(
+            "'min_cosine' is of models that give embeddings, and the answers to this data are "
+            "right or wrong",
+            hint="say by 'max_accuracy_drop' what may be lost",
+        )
+    if data.task == "embedding" and params.max_accuracy_drop != _UNLESS_TOLD:
+        raise TaskError(
+            "'max_accuracy_drop' is of models whose answers are right or wrong, and this one gives "
+            "embeddings",
+            hint="say by 'min_cosine' how close they are to stay",
+        )
+    return Allowance(
+        data=data,
+        max_accuracy_drop=params.max_accuracy_drop,
+        min_cosine=_MIN_COSINE if params.min_cosine is None else params.min_cosine,
+    )

@@ -46,6 +46,10 @@ def run(context: Context) -> Iterator[Yield]:
             takes_raw=params.preprocessing == "inside",
             then=partial(_fit_in, params=params, format=name),
         )
+    if params.platform is not None:
+        from runner.edge.targets import purpose
+
+        yield Fact(name="made for", text=purpose(params.platform, formats[0]))
     yield Progress(step=len(formats), total_steps=len(formats), phase="measure")
     own, *others = measure(
         [folder, *(context.folder / name for name in formats)],

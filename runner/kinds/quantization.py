@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from runner.errors import TaskError
 from runner.kinds import Yield
-from runner.kinds.allowance import Allowance
+from runner.kinds.allowance import Allowance, allowed
 from runner.kinds.aware_training import train_aware
 from runner.kinds.backing_off import FEW_GROUPS, MOST_GROUPS, back_off
 from runner.kinds.candidates import (
@@ -82,6 +82,7 @@ def run(context: Context) -> Iterator[Yield]:
         loaded.need_labels("scheme int8-qat")
     floats = tuple(sorted(ignored(loaded.model, params.ignore)))
     data = _data(params, loaded)
+    allowed(params, data)
     samples = _samples(context, params, loaded, data)
     context.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".tried-", dir=context.folder) as scratch:
@@ -106,6 +107,10 @@ def run(context: Context) -> Iterator[Yield]:
         folder = context.folder / "model"
         shutil.copytree(best.candidate.folder, folder)
     yield Artifact(name="model", path=folder)
+    if params.platform is not None:
+        from runner.edge.targets import purpose
+
+        yield Fact(name="made for", text=purpose(params.platform, "model"))
     yield from _figures(best, data, loaded)
 
 
@@ -206,9 +211,7 @@ def _best(
     params: QuantizeParams, source: Source, tried: Sequence[Tried]
 ) -> Generator[Yield, None, Tried]:
     """The fastest within what may be lost, which the fastest of all may be, partly in float."""
-    allowance = Allowance(
-        data=source.data, max_accuracy_drop=params.max_accuracy_drop, min_cosine=params.min_cosine
-    )
+    allowance = allowed(params, source.data)
     fastest_first = sorted(tried, key=lambda each: each.gain, reverse=True)
     best = next((each for each in fastest_first if each.is_within(allowance)), None)
     if best is None or fastest_first[0].gain > _WORTH_MORE * best.gain:

@@ -98,10 +98,10 @@ class _QuantizedParams(Parameters):
         description="what may be lost on the held-out data; where more is, layers go back to "
         "float, the most sensitive first, until it is met",
     )
-    min_cosine: Fraction = Field(
-        0.99,
+    min_cosine: Fraction | None = Field(
+        None,
         description="for a model that gives embeddings, in place of max_accuracy_drop: the mean "
-        "cosine to those of the model that it is made of",
+        "cosine to those of the model that it is made of; 0.99 unless told",
     )
 
 

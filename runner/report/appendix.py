@@ -96,7 +96,7 @@ def definitions(report: Report) -> list[tuple[str, str]]:
     if accuracy_name(report, scored) == NEXT_BYTE_ACCURACY:
         meanings["test/accuracy"] = NEXT_BYTE
     terms = [meaning for name, meaning in meanings.items() if name in names]
-    if COSINE in names and not scored:
+    if any(COSINE in task.metrics and task not in scored for task in report.tasks):
         terms.append(EMBEDDINGS)
     terms += rates.definitions(names)
     threads = {

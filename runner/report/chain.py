@@ -8,7 +8,7 @@ from html import escape
 
 from runner.report import format as form
 from runner.report import pareto
-from runner.report.comparison import BASELINE, COSINE, origin
+from runner.report.comparison import BASELINE, COSINE, is_measured, origin
 from runner.report.forms import OWN, forms
 from runner.report.summary import Report, TaskReport
 from runner.report.text import one_line
@@ -43,7 +43,7 @@ def links(report: Report) -> list[Link]:
 
     Of several that tasks started with, it is the one that most came of.
     """
-    tasks = {task.name: task for task in report.tasks if task.status == "finished"}
+    tasks = {task.name: task for task in report.tasks if is_measured(task)}
     parents = {name: parent for name, task in tasks.items() if (parent := _parent(report, task))}
     if not set(parents) & set(parents.values()):
         return []

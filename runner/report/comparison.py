@@ -190,15 +190,15 @@ def compare(report: Report) -> Comparison:
 
     What a task started from has the figures that this task measured of it, beside its own model;
     those of the task that made it, from another process, are left to that task's particulars. Tasks
-    that have not finished have no column: nothing was measured of what they kept. Rows that no
-    column has are left out.
+    that have not finished have no column: nothing was measured of what they kept, but where a gate
+    was missed. Rows that no column has are left out.
     """
-    tasks = [task for task in report.tasks if task.status == "finished" and _names(task)]
+    tasks = [task for task in report.tasks if is_measured(task) and _names(task)]
     rows = [
         measure
         for measure in MEASURES
         if any(measure.metric in _names(task) for task in tasks)
-        and (measure.metric != COSINE or not any(_is_scored(task) for task in tasks))
+        and (measure.metric != COSINE or not all(_is_scored(task) for task in tasks))
         and (measure.metric != SAMPLES or len({task.metrics.get(SAMPLES) for task in tasks}) > 1)
     ]
     remeasured = {origin(report, task) for task in tasks if _baseline(task)}
@@ -224,6 +224,11 @@ def origin(report: Report, task: TaskReport) -> str | None:
         if other.name in task.depends_on and measured is not None and measured == parameters:
             return other.name
     return None
+
+
+def is_measured(task: TaskReport) -> bool:
+    """Whether the task came to measuring what it made: it finished, or missed a gate only."""
+    return task.status == "finished" or (task.error or {}).get("type") == "GateMissed"
 
 
 def _is_scored(task: TaskReport) -> bool:

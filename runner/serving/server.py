@@ -22,6 +22,8 @@ from runner.errors import TaskError
 
 # Starting a runtime and compiling a model take the longest; a call of a model does not.
 LIMIT_S = 600.0
+# Where an attempt may put what nobody needs after it; by default with other temporary files.
+SCRATCH = "RUNNER_SCRATCH"
 _SHOWN_LINES, _SAMPLES_AT_ONCE = 8, 1024
 
 
@@ -29,8 +31,9 @@ class Server:
     """The model in ``folder``, loaded by its runtime in a fresh process. Use it in a ``with``.
 
     ``described`` is what the folder says of it; ``limit_s`` is how long an answer is waited for.
-    Raises TaskError if the runtime refuses the model, dies, or gives no answer in time; its last
-    words are in the message.
+    What it is asked about lies in files in the folder that the environment has as SCRATCH. Raises
+    TaskError if the runtime refuses the model, dies, or gives no answer in time; its last words are
+    in the message.
     """
 
     def __init__(
@@ -44,7 +47,7 @@ class Server:
     ) -> None:
         _, self.described = read_any(folder)
         self.folder, self.device, self.limit_s, self._samples = folder, device, limit_s, 0
-        self._scratch = tempfile.TemporaryDirectory(prefix="runner-serving-")
+        self._scratch = tempfile.TemporaryDirectory(prefix=".serving-", dir=_scratch())
         self._log = (Path(self._scratch.name) / "log.txt").open("w+b")
         # The libraries that these runtimes compute with read their threads from here.
         numbers = {name: str(threads) for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")}
@@ -188,3 +191,10 @@ class Server:
         self._log.seek(0)
         said = self._log.read().decode(errors="replace").splitlines()[-_SHOWN_LINES:]
         return "\n  ".join([f"{how}; its last words:", *said])
+
+
+def _scratch() -> str | None:
+    folder = os.environ.get(SCRATCH)
+    if folder is not None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    return folder

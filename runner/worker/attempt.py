@@ -54,6 +54,8 @@ def attempt(
     flushed = clock()
     stalled = Stalled(order.timeout_s)
     try:
+        # Of an attempt that is killed, what it leaves lies in the run's folder.
+        os.environ["RUNNER_SCRATCH"] = str(folder_of(order))
         kind = find(order.kind)
         context = _context(order, kind, stream)
         for item in through(kind.run(context), getattr(context.params, "gates", None)):

@@ -58,7 +58,7 @@ def test_auto_looks_at_the_fastest_partly_in_float_where_that_pays(
     monkeypatch.setattr(quantization, "_restored", restored)
     monkeypatch.setattr(quantization, "_made_for", lambda choice, **_: "")
     found = [tried("slower", ms=4.0, right=1.0), tried("fastest", ms=lossy_ms, right=0.9)]
-    params: Any = SimpleNamespace(max_accuracy_drop=0.01, min_cosine=0.99)
+    params: Any = SimpleNamespace(max_accuracy_drop=0.01, min_cosine=None)
     items = list(quantization._best(params, cast(Any, SimpleNamespace(data=DATA)), found))
     assert items[0] == Fact(name="kept", text=f"{kept}, by its runtime")
     assert asked == groups
@@ -74,7 +74,7 @@ def test_what_can_not_be_had_partly_in_float_does_not_spoil_what_holds(
     monkeypatch.setattr(quantization, "_restored", refused)
     monkeypatch.setattr(quantization, "_made_for", lambda choice, **_: "")
     found = [tried("slower", ms=4.0, right=1.0), tried("fastest", ms=2.0, right=0.9)]
-    params: Any = SimpleNamespace(max_accuracy_drop=0.01, min_cosine=0.99)
+    params: Any = SimpleNamespace(max_accuracy_drop=0.01, min_cosine=None)
     source = cast(Any, SimpleNamespace(data=DATA))
     assert [(item.name, item.text) for item in quantization._best(params, source, found)] == [
         ("not tried partly in float: fastest", "the model can't be written as ONNX"),

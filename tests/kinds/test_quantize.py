@@ -204,6 +204,8 @@ def test_a_target_sets_scheme_runtime_and_shapes_and_gets_its_compilers_command(
     assert {str(zero.dtype) for zero in zeros} == {"int8"}
     assert not any(zero.any() for zero in zeros)
     assert "VNNI" not in ran.facts["kept"]
+    assert ran.facts["made for"].startswith("NVIDIA Jetson Orin Nano")
+    assert "run model/compile.sh where its compiler is; figures are" in ran.facts["made for"]
 
 
 @pytest.mark.skipif(

@@ -163,6 +163,14 @@ def test_embeddings_are_the_same_as_another_runtime_gives_them(ran: Ran, encoder
     assert fused.metrics["compression/cosine"] == pytest.approx(1.0)
 
 
+def test_a_limit_that_means_nothing_here_is_refused(ran: Ran, encoder: str) -> None:
+    with pytest.raises(TaskError, match="'max_accuracy_drop' is of models whose answers are right"):
+        ran("quantize", model=encoder, data=WORDS, max_accuracy_drop=0.1)
+    taken = ran("evaluate", model={"factory": "theirs:brightest"}, data=VALUES)
+    with pytest.raises(TaskError, match="'min_cosine' is of models that give embeddings"):
+        ran("quantize", model=str(taken.made["model"]), data=VALUES, min_cosine=0.9)
+
+
 @pytest.mark.parametrize(
     ("kind", "params", "message"),
     [

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from digits_run import STUDENT, TEACHER, finished, planned_task
 
 from runner.report import chain
+from runner.report.comparison import compare
 from runner.report.headline import headline
 from runner.report.html import to_html
 from runner.report.markdown import to_markdown
@@ -105,3 +107,15 @@ def test_energy_has_a_column_where_it_was_read(longer: dict[str, Any]) -> None:
     assert [row[-1] for row in chain.rows(found)] == ["–", "–", "0.0421 mJ", "–", "–"]
     table = to_markdown(finished(longer, tasks))
     assert "energy a sample, batched" in table and "4.8× less" in table
+
+
+def test_what_missed_a_gate_is_compared_like_all_others(longer: dict[str, Any]) -> None:
+    tasks = {"teacher": TEACHER, "student": STUDENT, "int8": INT8, "pc": FILES}
+    report = finished(longer, tasks)
+    *others, last = report.tasks
+    error = {"type": "GateMissed", "message": "gate size_ratio: 1 where at least 2 is asked for"}
+    missed = replace(report, tasks=[*others, replace(last, status="failed", error=error)])
+    assert [each.name for each in chain.links(missed)][-2:] == ["pc onnx", "pc openvino"]
+    assert compare(missed) == compare(report)
+    crashed = replace(last, status="failed", error={**error, "type": "TaskError"})
+    assert len(chain.links(replace(report, tasks=[*others, crashed]))) == 3

@@ -17,7 +17,7 @@ from runner.data import load as load_data
 from runner.data.described import Form, size_bytes, write
 from runner.errors import TaskError
 from runner.serving.measuring import Agreement, Score, compared, measure
-from runner.serving.server import Server
+from runner.serving.server import SCRATCH, Server
 from runner.torchlib.artifact import load
 from runner.torchlib.data import from_arrays
 from runner.torchlib.measure import evaluate
@@ -156,8 +156,11 @@ def test_one_that_gives_no_answer_is_waited_for_only_so_long(source: Path) -> No
     assert is_gone(pid)
 
 
-def test_it_ends_with_who_asks(source: Path) -> None:
+def test_it_ends_with_who_asks(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Even if that is killed, and can't say goodbye."""
+    monkeypatch.setenv(SCRATCH, str(tmp_path / "attempt"))
     code = (
         "import os, sys, pathlib\n"
         "from runner.serving.server import Server\n"
@@ -172,6 +175,7 @@ def test_it_ends_with_who_asks(source: Path) -> None:
     pid, scratch = ended.stdout.decode().split()
     wait_for(lambda: is_gone(int(pid)), timeout_s=10)
     assert not Path(scratch).exists()
+    assert Path(scratch).parent == tmp_path / "attempt"  # where it would lie if both were killed
 
 
 def test_many_samples_are_asked_for_in_pieces(
