@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,13 +32,20 @@ def quantize(source: Path, target: Path, recipe: Recipe, samples: Array) -> None
         import openvino
 
         with told("NNCF", recipe.scheme):
-            # Not by convert_model, which takes a path with a comma for several.
-            model = openvino.Core().read_model(source)
+            model = _converted(openvino, source)
             if recipe.scheme == "int8-static":
                 model = _static(nncf, model, recipe, samples)
             else:
                 model = _weights(nncf, model, recipe)
             openvino.save_model(model, str(target))
+
+
+def _converted(openvino: Any, source: Path) -> Any:
+    with tempfile.TemporaryDirectory(prefix="runner-") as folder:
+        # It takes a path with a comma for several.
+        plain = Path(folder) / "model.onnx"
+        plain.symlink_to(source.absolute())
+        return openvino.convert_model(str(plain))
 
 
 def _static(nncf: Any, model: Any, recipe: Recipe, samples: Array) -> Any:
