@@ -57,7 +57,7 @@ def write_quantized(
         quantize_(
             model.to(device), _config(scheme, group_size), filter_fn=lambda _, name: name in chosen
         )
-    except (AssertionError, ValueError, RuntimeError, NotImplementedError) as error:
+    except (AssertionError, ValueError, RuntimeError) as error:
         raise TaskError(
             f"torchao can't make {scheme} of the {loaded.spec}: {' '.join(str(error).split())}",
             hint="take another group_size or runtime, or leave the layer out by 'ignore'",
