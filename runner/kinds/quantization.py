@@ -160,6 +160,7 @@ def _make(
     check_platform(source, wanted[0].runtime)
     made: list[Candidate] = []
     reasons: list[str] = []
+    hints: list[str] = []
     for step, choice in enumerate(wanted):
         yield Progress(step=step, total_steps=len(wanted), phase="quantize")
         try:
@@ -169,11 +170,15 @@ def _make(
             if len(wanted) == 1:
                 raise
             reasons.append(f"{choice}: {error.message}")
+            hints.append(error.hint)
             yield Fact(name=f"left out: {choice}", text=error.message)
         else:
             made.append(candidate)
     if not made:
-        raise TaskError("nothing that was tried can be had: " + "; ".join(reasons))
+        raise TaskError(
+            "nothing that was tried can be had: " + "; ".join(reasons),
+            hint="; or ".join(dict.fromkeys(hint for hint in hints if hint)),
+        )
     return made
 
 

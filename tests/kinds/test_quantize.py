@@ -132,6 +132,22 @@ def spoilt(model: nn.Module) -> nn.Module:
     return made
 
 
+def test_where_nothing_can_be_had_all_reasons_are_told_and_each_hint_once(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = TaskError("it needs the package onnx", hint="pip install 'runner[edge]'")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise refused
+
+    monkeypatch.setattr(candidates.Source, "make", refuse)
+    with pytest.raises(
+        TaskError, match=r"onnx int8-static: it needs .*; onnx int8-dynamic: "
+    ) as told:
+        Ran(tmp_path, model=folder, data=DIGITS)
+    assert told.value.hint == "pip install 'runner[edge]'"
+
+
 def test_layers_go_back_to_float_until_the_gate_is_met(model: nn.Module, tmp_path: Path) -> None:
     folder = kept(spoilt(model), tmp_path / "float")
     ran = Ran(tmp_path, model=folder, data=DIGITS, scheme="int8-static", runtime="onnx")
