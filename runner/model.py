@@ -320,6 +320,8 @@ class Metric:
 
 
 CAVEAT = "caveat"
+# Tells an attempt's processes where to put what nobody needs after it: in the run's folder.
+SCRATCH = "RUNNER_SCRATCH"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,11 +19,10 @@ import numpy as np
 from runner.data.classes import Array
 from runner.data.described import read_any
 from runner.errors import TaskError
+from runner.model import SCRATCH
 
 # Starting a runtime and compiling a model take the longest; a call of a model does not.
 LIMIT_S = 600.0
-# Where an attempt may put what nobody needs after it; by default with other temporary files.
-SCRATCH = "RUNNER_SCRATCH"
 _SHOWN_LINES, _SAMPLES_AT_ONCE = 8, 1024
 
 
@@ -31,9 +30,9 @@ class Server:
     """The model in ``folder``, loaded by its runtime in a fresh process. Use it in a ``with``.
 
     ``described`` is what the folder says of it; ``limit_s`` is how long an answer is waited for.
-    What it is asked about lies in files in the folder that the environment has as SCRATCH. Raises
-    TaskError if the runtime refuses the model, dies, or gives no answer in time; its last words are
-    in the message.
+    What it is asked about lies in files in the folder that the environment has as SCRATCH, or with
+    other temporary files. Raises TaskError if the runtime refuses the model, dies, or gives no
+    answer in time; its last words are in the message.
     """
 
     def __init__(

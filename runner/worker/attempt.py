@@ -14,7 +14,17 @@ from typing import Any
 from runner.errors import RunnerError
 from runner.kinds import KINDS, Kind, find
 from runner.kinds.gates import through
-from runner.model import Artifact, Context, Fact, Metric, Order, Progress, Record, Stream
+from runner.model import (
+    SCRATCH,
+    Artifact,
+    Context,
+    Fact,
+    Metric,
+    Order,
+    Progress,
+    Record,
+    Stream,
+)
 from runner.storage import Remote, at
 from runner.worker.digest import describe
 from runner.worker.failure import failure
@@ -55,7 +65,7 @@ def attempt(
     stalled = Stalled(order.timeout_s)
     try:
         # Of an attempt that is killed, what it leaves lies in the run's folder.
-        os.environ["RUNNER_SCRATCH"] = str(folder_of(order))
+        os.environ[SCRATCH] = str(folder_of(order))
         kind = find(order.kind)
         context = _context(order, kind, stream)
         for item in through(kind.run(context), getattr(context.params, "gates", None)):

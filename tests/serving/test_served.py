@@ -16,8 +16,9 @@ import torch
 from runner.data import load as load_data
 from runner.data.described import Form, size_bytes, write
 from runner.errors import TaskError
+from runner.model import SCRATCH
 from runner.serving.measuring import Agreement, Score, compared, measure
-from runner.serving.server import SCRATCH, Server
+from runner.serving.server import Server
 from runner.torchlib.artifact import load
 from runner.torchlib.data import from_arrays
 from runner.torchlib.measure import evaluate
