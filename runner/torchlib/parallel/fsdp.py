@@ -23,6 +23,7 @@ from torch.distributed.tensor import DTensor
 from runner.model import Widths
 from runner.torchlib.blocks import blocks
 from runner.torchlib.parallel.options import Options
+from runner.torchlib.parallel.world import names_of
 from runner.torchlib.precision import Precision
 
 
@@ -36,9 +37,7 @@ def apply(model: nn.Module, mesh: DeviceMesh, precision: Precision, options: Opt
     What is gathered at once is a block of layers (see ``blocks``), and the rest. Half precision is
     FSDP's own: layers are gathered in it, and gradients reduced in fp32.
     """
-    names = tuple(d for d in ("dp_replicate", "dp_shard") if mesh[d].size() > 1) or ("dp_shard",)
-    if names == ("dp_replicate",):
-        names = ("dp_replicate", "dp_shard")
+    names = tuple(name for name in ("dp_replicate", "dp_shard") if name in names_of(mesh))
     half = precision.half
     shard = partial(
         fully_shard,

@@ -23,6 +23,7 @@ from runner.torchlib.measure import Score, evaluation_batch
 from runner.torchlib.objectives import Objective, check_logits, rows
 from runner.torchlib.parallel import ddp, fsdp, tp
 from runner.torchlib.parallel.options import Options
+from runner.torchlib.parallel.world import names_of, rank_along
 from runner.torchlib.precision import Precision, in_full
 
 
@@ -74,7 +75,7 @@ class MeshEngine:
         self.widths = widths
         self.precision = precision
         self.device = device
-        replica, shard = (mesh.get_local_rank(name) for name in ("dp_replicate", "dp_shard"))
+        replica, shard = (rank_along(mesh, name) for name in ("dp_replicate", "dp_shard"))
         self.mesh = mesh
         self.share = Share(replica * widths.dp_shard + shard, widths.dp)
         precision.cast(model)
@@ -185,7 +186,7 @@ class MeshEngine:
         training, but in every score, and in a checkpoint.
         """
         for dimension in ("tp", "dp_shard", "dp_replicate"):
-            if self.mesh[dimension].size() > 1:
+            if dimension in names_of(self.mesh):
                 group = self.mesh[dimension].get_group()
                 for buffer in self.run.buffers():
                     dist.broadcast(buffer, group=group, group_src=0)

@@ -21,6 +21,7 @@ from runner.torchlib.objectives import Objective, check_logits
 from runner.torchlib.parallel import pp, tp
 from runner.torchlib.parallel.mesh import MeshEngine, kept_loss, scored
 from runner.torchlib.parallel.options import Options, ScheduleName
+from runner.torchlib.parallel.world import rank_along
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +58,7 @@ class PipelineEngine(MeshEngine):
             model = tp.apply(model, self.mesh, self.precision, options)
         count = pp.count_stages(widths, schedule)
         by_stage = pp.cut(model, count, options.pp_split)
-        mine = pp.held(widths, schedule, self.mesh.get_local_rank("pp"))
+        mine = pp.held(widths, schedule, rank_along(self.mesh, "pp"))
         self._is_last = count - 1 in mine
         self._names = [name for index in mine for name, _ in by_stage[index]]
         stages: list[tuple[int, nn.Module]] = []

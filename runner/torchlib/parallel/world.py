@@ -83,15 +83,30 @@ def _find(file: Place, world_size: int, limit: timedelta) -> Store:
 
 
 def make_mesh(widths: Widths, device: str) -> DeviceMesh:
-    """The mesh of all ranks with the dimensions pp, dp_replicate, dp_shard and tp.
+    """The mesh of all ranks: those of pp, dp_replicate, dp_shard and tp that are wider than 1.
 
-    Ranks that follow each other differ in tp first: they talk most, and lie on one node.
+    Ranks that follow each other differ in tp first: they talk most, and lie on one node. A
+    dimension of width 1 would be a group of its own on every rank, and a group of gloo has threads
+    that wake a hundred times a second. Only FSDP needs its dimension at any width.
     """
+    sizes = {
+        name: size
+        for name in DIMENSIONS
+        if (size := getattr(widths, name)) > 1 or (name == "dp_shard" and widths.strategy == "fsdp")
+    } or {"dp_replicate": 1}
     return init_device_mesh(
-        torch.device(device).type,
-        (widths.pp, widths.dp_replicate, widths.dp_shard, widths.tp),
-        mesh_dim_names=DIMENSIONS,
+        torch.device(device).type, tuple(sizes.values()), mesh_dim_names=tuple(sizes)
     )
+
+
+def rank_along(mesh: DeviceMesh, dimension: str) -> int:
+    """This rank's place along a dimension that ``make_mesh`` may have left out."""
+    return mesh.get_local_rank(dimension) if dimension in names_of(mesh) else 0
+
+
+def names_of(mesh: DeviceMesh) -> tuple[str, ...]:
+    """The dimensions that the mesh has."""
+    return mesh.mesh_dim_names or ()
 
 
 def memory_bytes(device: str, ranks: int) -> int:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import _world
 
 from runner.data.models import ModelSpec
 from runner.model import Metric, Widths
@@ -77,6 +78,7 @@ class Trained:
     scores: list[float]
     other: dict[str, float]
     state: dict[str, Tensor] | None
+    groups: int  # made for the mesh, beside that of all ranks
 
 
 OTHER = (
@@ -179,9 +181,11 @@ def train(case: Case, rank: int | None = None, folder: Path | None = None) -> Tr
     if case.taught is not None:
         model, objective = taught(case, model, some, rank, folder)
     precision = Precision(case.precision, "cpu")  # type: ignore[arg-type]
+    groups = 0
     if rank is None:
         engine: Any = Single(model, precision=precision)
     else:
+        before = len(_world.pg_map)
         engine = make_engine(
             model,
             widths=Widths(**case.widths),
@@ -191,6 +195,7 @@ def train(case: Case, rank: int | None = None, folder: Path | None = None) -> Tr
             micro_batch_size=case.micro,
             options=Options(**case.options),
         )
+        groups = len(_world.pg_map) - before
     optimizer = make_optimizer(
         engine.parameters(),
         name=case.optimizer,  # type: ignore[arg-type]
@@ -240,6 +245,7 @@ def train(case: Case, rank: int | None = None, folder: Path | None = None) -> Tr
         losses=values("train/loss"),
         scores=[*values("test/loss"), *values("test/accuracy")],
         other={e.name: e.value for e in events if e.name in OTHER},
+        groups=groups,
         state=None if state is None else {k: v.clone().contiguous() for k, v in state.items()},
     )
 

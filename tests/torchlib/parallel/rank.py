@@ -36,7 +36,7 @@ def main(file: Path, rank: int, world_size: int) -> None:
             if trained.state is not None:
                 save_file(trained.state, folder / f"{case.name}.safetensors")
             results[case.name] = {"losses": trained.losses, "scores": trained.scores,
-                                  "other": trained.other}  # fmt: skip
+                                  "other": trained.other, "groups": trained.groups}  # fmt: skip
             if rank == 0:
                 (folder / "results.json").write_text(json.dumps(results))
 

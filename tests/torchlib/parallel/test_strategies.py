@@ -265,6 +265,12 @@ def test_four_ranks_train_as_one_process(case: Case, gangs: Any) -> None:
     check(case, gangs(4))
 
 
+@pytest.mark.parametrize("case", TWO, ids=lambda case: case.name)
+def test_ranks_that_divide_one_way_need_no_group_but_that_of_all(case: Case, gangs: Any) -> None:
+    # A group of gloo has threads that wake a hundred times a second, also where it is never used.
+    assert gangs(2)["results"][case.name]["groups"] == 0
+
+
 def check(case: Case, gang: dict[str, Any]) -> None:
     loss, weight, ours, theirs = compare(case, gang)
     exact = case.precision == "fp32"
