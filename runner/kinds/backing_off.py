@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from itertools import pairwise
+
+from runner.model import Progress
 
 # Layers are measured one by one up to so many; of a deeper model, neighbours go together. So do
 # more of them where it is for speed alone.
@@ -21,30 +23,44 @@ def back_off(
     layers: Sequence[str],
     *,
     most_groups: int = MOST_GROUPS,
+    most_share: float = 1.0,
     damage: Callable[[tuple[str, ...]], float],
     is_enough: Callable[[tuple[str, ...]], bool],
-) -> tuple[str, ...] | None:
+) -> Generator[Progress, None, tuple[str, ...] | None]:
     """The fewest layers found that suffice to be in float, the most sensitive first.
 
     ``damage`` measures what quantizing these layers alone does; ``is_enough`` whether the model is
     accurate enough with these in float and all others quantized. Groups of neighbours, of which
     there are at most ``most_groups``, are ranked first, and then the layers of those that it takes.
-    None if even all groups but the least sensitive one don't suffice.
+    Returns None if even all groups but the least sensitive one don't suffice, or if it would take
+    more than ``most_share`` of the groups, but one at least.
     """
-    groups = grouped(layers, most_groups)
-    ranked = sorted(groups, key=damage, reverse=True)
-    if len(ranked) < 2:
+    ranked = yield from _ranked(grouped(layers, most_groups), damage)
+    most = min(len(ranked) - 1, max(1, int(most_share * len(ranked))))
+    if most < 1:
         return None
-    chosen = _fewest(ranked, len(ranked) - 1, is_enough)
+    chosen = _fewest(ranked, most, is_enough)
     if chosen is None:
         return None
     alone = [(name,) for group in chosen for name in group]
     if len(alone) > len(chosen):
-        ranked = sorted(alone, key=damage, reverse=True)
+        ranked = yield from _ranked(alone, damage)
         # All of them suffice, as they did as groups.
         chosen = _fewest(ranked, len(ranked) - 1, is_enough) or ranked
     found = _names(chosen)
     return tuple(name for name in layers if name in found)
+
+
+def _ranked(
+    groups: Sequence[tuple[str, ...]], damage: Callable[[tuple[str, ...]], float]
+) -> Generator[Progress, None, list[tuple[str, ...]]]:
+    """The most sensitive first."""
+    damages = []
+    for index, group in enumerate(groups):
+        yield Progress(step=index, total_steps=len(groups), phase="find sensitive layers")
+        damages.append(damage(group))
+    order = sorted(range(len(groups)), key=damages.__getitem__, reverse=True)
+    return [groups[index] for index in order]
 
 
 def _fewest(

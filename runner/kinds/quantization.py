@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runner.errors import TaskError
 from runner.kinds import Yield
@@ -220,10 +220,10 @@ def _best(
     fastest_first = sorted(tried, key=lambda each: each.gain, reverse=True)
     best = next((each for each in fastest_first if each.is_within(allowance)), None)
     if best is None or fastest_first[0].gain > _WORTH_MORE * best.gain:
-        most = MOST_GROUPS if best is None else FEW_GROUPS
+        limits = {} if best is None else _worthwhile(fastest_first[0].gain / best.gain)
         restored = None
         try:
-            restored = yield from _restored(params, source, fastest_first[0], allowance, most)
+            restored = yield from _restored(params, source, fastest_first[0], allowance, **limits)
         except TaskError as error:
             if best is None:
                 raise
@@ -240,6 +240,15 @@ def _best(
     return best
 
 
+def _worthwhile(ratio: float) -> dict[str, Any]:
+    """How far to look where it is for speed alone: ``ratio`` times what holds anyway.
+
+    A layer takes at least twice as long in float, so that no more than this share of them may go
+    back before the gain is used up.
+    """
+    return {"most_groups": FEW_GROUPS, "most_share": ratio - 1}
+
+
 def _made_for(choice: Choice, *, is_for_here: bool) -> str:
     from runner.edge.quantizers.onnx import has_vnni
 
@@ -250,7 +259,13 @@ def _made_for(choice: Choice, *, is_for_here: bool) -> str:
 
 
 def _restored(
-    params: QuantizeParams, source: Source, lossy: Tried, allowance: Allowance, most_groups: int
+    params: QuantizeParams,
+    source: Source,
+    lossy: Tried,
+    allowance: Allowance,
+    *,
+    most_groups: int = MOST_GROUPS,
+    most_share: float = 1.0,
 ) -> Generator[Yield, None, Tried | None]:
     """The candidate with as many of its layers in float as it takes; None if that does not help."""
     import numpy as np
@@ -259,7 +274,6 @@ def _restored(
     if candidate.choice.scheme == "int8-qat":
         return None
     layers = source.layers
-    yield Progress(step=0, total_steps=1, phase="find sensitive layers")
     float_answers = _float_answers(params, source)
 
     def made(floats: tuple[str, ...], samples: int | None = None) -> Candidate:
@@ -275,7 +289,13 @@ def _restored(
         given = answers_once(made(floats), source, source.data.test_inputs)
         return allowance.holds(given, lossy.baseline)
 
-    floats = back_off(layers, most_groups=most_groups, damage=damage, is_enough=is_enough)
+    floats = yield from back_off(
+        layers,
+        most_groups=most_groups,
+        most_share=most_share,
+        damage=damage,
+        is_enough=is_enough,
+    )
     if floats is None:
         return None
     (found,) = _measure(params, source, [made(floats)])

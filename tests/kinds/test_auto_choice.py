@@ -34,11 +34,13 @@ DATA: Any = SimpleNamespace(task="classification", test_targets=np.zeros(100, dt
 
 
 @pytest.mark.parametrize(
-    ("lossy_ms", "restored_ms", "kept", "groups"),
+    ("lossy_ms", "restored_ms", "kept", "asked"),
     [
-        (2.0, 2.2, "partly in float", [8]),  # twice as fast as what holds: worth it
-        (2.0, 4.5, "slower", [8]),  # no more so, once it is partly in float
-        (3.9, 3.9, "slower", []),  # not much faster: not even looked at
+        # Half again as fast as what holds: worth it, for up to half of its layers in float.
+        (2.0, 2.2, "partly in float", [{"most_groups": 8, "most_share": 0.5}]),
+        # No more so, once it is partly in float.
+        (2.0, 4.5, "slower", [{"most_groups": 8, "most_share": 0.5}]),
+        (2.9, 2.9, "slower", []),  # not much faster: not even looked at
     ],
 )
 def test_auto_looks_at_the_fastest_partly_in_float_where_that_pays(
@@ -46,28 +48,28 @@ def test_auto_looks_at_the_fastest_partly_in_float_where_that_pays(
     lossy_ms: float,
     restored_ms: float,
     kept: str,
-    groups: list[int],
+    asked: list[dict[str, Any]],
 ) -> None:
-    asked = []
+    looked = []
 
-    def restored(*given: Any) -> Any:
-        asked.append(given[-1])
+    def restored(*_: Any, **limits: Any) -> Any:
+        looked.append(limits)
         yield from ()
         return tried("partly in float", ms=restored_ms, right=1.0)
 
     monkeypatch.setattr(quantization, "_restored", restored)
     monkeypatch.setattr(quantization, "_made_for", lambda choice, **_: "")
-    found = [tried("slower", ms=4.0, right=1.0), tried("fastest", ms=lossy_ms, right=0.9)]
+    found = [tried("slower", ms=3.0, right=1.0), tried("fastest", ms=lossy_ms, right=0.9)]
     params: Any = SimpleNamespace(max_accuracy_drop=0.01, min_cosine=None)
     items = list(quantization._best(params, cast(Any, SimpleNamespace(data=DATA)), found))
     assert items[0] == Fact(name="kept", text=f"{kept}, by its runtime")
-    assert asked == groups
+    assert looked == asked
 
 
 def test_what_can_not_be_had_partly_in_float_does_not_spoil_what_holds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def refused(*_: Any) -> Any:
+    def refused(*_: Any, **limits: Any) -> Any:
         yield from ()
         raise TaskError("the model can't be written as ONNX")
 

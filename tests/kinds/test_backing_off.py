@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any, cast
 
 import pytest
 
 from runner.kinds.backing_off import MOST_GROUPS, back_off, grouped
+from runner.model import Progress
 
 
 class Model:
@@ -16,6 +18,7 @@ class Model:
         self.layers = [f"layer{index}" for index in range(layers)]
         self.spoilt = spoilt
         self.measured = 0
+        self.told: list[Progress] = []
 
     def damage(self, group: tuple[str, ...]) -> float:
         self.measured += 1
@@ -25,8 +28,13 @@ class Model:
         self.measured += 1
         return sum(value for name, value in self.spoilt.items() if name not in floats) < 1.0
 
-    def back_off(self) -> tuple[str, ...] | None:
-        return back_off(self.layers, damage=self.damage, is_enough=self.is_enough)
+    def back_off(self, **limits: Any) -> tuple[str, ...] | None:
+        looking = back_off(self.layers, damage=self.damage, is_enough=self.is_enough, **limits)
+        while True:
+            try:
+                self.told.append(next(looking))
+            except StopIteration as end:
+                return cast("tuple[str, ...] | None", end.value)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +70,24 @@ def test_a_deep_model_is_measured_in_groups_of_neighbours_and_then_these_one_by_
 def test_a_group_that_is_needed_as_a_whole_stays_whole() -> None:
     model = Model({f"layer{index}": 2.0 for index in range(10, 20)}, layers=240)
     assert set(model.back_off() or ()) == {f"layer{index}" for index in range(10, 20)}
+
+
+def test_no_more_than_a_share_of_the_groups_goes_back_but_one_at_least() -> None:
+    spoilt = {"layer0": 5.0, "layer30": 4.0, "layer60": 3.0}
+    found = Model(spoilt, layers=80).back_off(most_groups=8, most_share=0.4)
+    assert found == tuple(spoilt)
+    model = Model(spoilt, layers=80)
+    assert model.back_off(most_groups=8, most_share=0.3) is None
+    assert model.measured == 8 + 2  # no layer of theirs is looked at alone
+    one = Model({"layer0": 5.0}, layers=80)
+    assert one.back_off(most_groups=8, most_share=0.01) == ("layer0",)
+
+
+def test_it_tells_how_far_it_is() -> None:
+    model = Model({"layer0": 5.0}, layers=16)
+    model.back_off(most_groups=8)
+    told = [(each.step, each.total_steps) for each in model.told]
+    assert told == [*((step, 8) for step in range(8)), (0, 2), (1, 2)]
 
 
 def test_groups_hold_every_layer_once() -> None:
