@@ -51,8 +51,9 @@ def find_batch_size(engine: Engine, data: Dataset, objective: Objective, *, most
     """The most samples, a divisor of ``most``, that a forward and backward pass has memory for.
 
     Every rank tries the same and takes what fits on all. Only a device with memory of its own says
-    when that is too little; on a CPU it is ``most``. The model is left as it was. Raises TaskError
-    if not even one sample fits.
+    when that is too little; on a CPU it is ``most``. The model is left as it was. Raises
+    OutOfMemory if a gang can't go on after the first that does not fit: another attempt begins
+    with half of that. Raises TaskError if not even one sample fits.
     """
     divisors = [count for count in range(1, most + 1) if most % count == 0]
     buffers = [(buffer, buffer.clone()) for buffer in engine.model.buffers()]
@@ -65,16 +66,13 @@ def find_batch_size(engine: Engine, data: Dataset, objective: Objective, *, most
             for column in (data.train_inputs, data.train_targets, *objective.columns)
         )
         portion = Portion((arrange(inputs, engine.layout), targets.long(), *extra), count)
-        does = 1.0
+        engine.model.train()
         try:
-            engine.model.train()
-            engine.backward([portion], objective, targets.numel(), len(data.classes))
-        except torch.OutOfMemoryError:
-            does = 0.0
+            does = engine.fits(portion, objective, len(data.classes))
+        except torch.OutOfMemoryError as error:
+            raise _ran_out(engine, count) from error
         _forget(engine)
-        # A sum over ranks of what each has: those of tp count as one.
-        ranks = engine.total(torch.ones(()))
-        return bool(engine.total(torch.tensor(does)) == ranks)
+        return does
 
     found = largest(divisors, fits)
     del held
@@ -114,14 +112,16 @@ class Backward:
                 return self._engine.backward(mine, objective, targets_in_window, classes)
             except torch.OutOfMemoryError as error:
                 if rows == 1 or not self._engine.is_alone:
-                    samples = f"{rows} sample{'' if rows == 1 else 's'}"
-                    raise OutOfMemory(
-                        f"{self._engine.device} ran out of memory with {samples} at once",
-                        rows=rows,
-                        hint=_HINT,
-                    ) from error
+                    raise _ran_out(self._engine, rows) from error
                 self.parts *= 2
             _forget(self._engine)
+
+
+def _ran_out(engine: Engine, rows: int) -> OutOfMemory:
+    samples = f"{rows} sample{'' if rows == 1 else 's'}"
+    return OutOfMemory(
+        f"{engine.device} ran out of memory with {samples} at once", rows=rows, hint=_HINT
+    )
 
 
 def _cut(portions: list[Portion], parts: int) -> list[Portion]:

@@ -47,6 +47,12 @@ class Engine(Protocol):
         Raises TaskError if the model's outputs are not logits of ``classes`` classes.
         """
 
+    def fits(self, portion: Portion, objective: Objective, classes: int) -> bool:
+        """Whether every rank has memory for a forward and backward pass of this portion.
+
+        Raises torch.OutOfMemoryError where this rank has none and its gang can't go on after that.
+        """
+
     def rows_at_once(self, portions: list[Portion]) -> int:
         """The most samples that one of the forward passes of ``backward`` sees."""
 
@@ -133,6 +139,14 @@ class Single:
         for parameter in self.model.parameters():
             if parameter.grad is not None:
                 parameter.grad = parameter.grad.clone()
+
+    def fits(self, portion: Portion, objective: Objective, classes: int) -> bool:
+        """Whether this device has it."""
+        try:
+            self.backward([portion], objective, portion.columns[1].numel(), classes)
+        except torch.OutOfMemoryError:
+            return False
+        return True
 
     def rows_at_once(self, portions: list[Portion]) -> int:
         """Those of the largest portion."""

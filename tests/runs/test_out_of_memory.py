@@ -155,6 +155,34 @@ def test_one_sample_too_many_is_the_end(warm: Command, spec: Write) -> None:
     assert "recompute activations" in shown and "Traceback" not in shown
 
 
+def test_what_fits_is_found_also_where_only_one_rank_has_no_room(
+    warm: Command, spec: Write
+) -> None:
+    """Copies find it without another attempt; of 24 samples a rank there is room for 7."""
+    (warm.folder / "tight.py").write_text(tight(0, 7))
+    auto = SPEC.replace(
+        "global_batch_size: 48", "global_batch_size: 48\n    per_device_batch_size: auto"
+    )
+    task, _ = trained(warm, spec(auto))
+    assert [each["status"] for each in task["history"]] == ["finished"]
+    assert task["metrics"]["train/per_device_batch_size"] == 6
+
+
+def test_ranks_that_divide_the_model_find_it_with_another_attempt(
+    warm: Command, spec: Write
+) -> None:
+    """The first that does not fit is 8 of these: half of that does."""
+    (warm.folder / "tight.py").write_text(tight(0, 7))
+    auto = SPEC.replace(
+        "global_batch_size: 48", "global_batch_size: 48\n    per_device_batch_size: auto"
+    )
+    task, shown = trained(warm, spec(auto + "    parallelism: {strategy: fsdp}\n"))
+    assert [each["status"] for each in task["history"]] == ["failed", "finished"]
+    assert [each["max_rows"] for each in task["history"]] == [None, 4]
+    assert task["metrics"]["train/per_device_batch_size"] == 4
+    assert "rank 1: cpu ran out of memory with 8 samples at once" in shown
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("parallelism", "rows"),

@@ -113,9 +113,19 @@ class MeshEngine:
         self, portions: list[Portion], objective: Objective, targets_in_window: int, classes: int
     ) -> list[Tensor]:
         """Adds up the gradients of the portions; they travel once, with the last."""
+        return self._backward(portions, objective, targets_in_window, classes, len(portions) - 1)
+
+    def _backward(
+        self,
+        portions: list[Portion],
+        objective: Objective,
+        targets_in_window: int,
+        classes: int,
+        exchanged_with: int | None,
+    ) -> list[Tensor]:
         losses = []
         for index, ((inputs, targets, *extra), kept) in enumerate(portions):
-            with self.exchange(now=index == len(portions) - 1):
+            with self.exchange(now=index == exchanged_with):
                 with self.autocast():
                     logits = self.run(self.precision.inputs(inputs))
                 if not self._is_checked:
@@ -127,6 +137,22 @@ class MeshEngine:
                 self.precision.scale(mean).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
         return losses
+
+    def fits(self, portion: Portion, objective: Objective, classes: int) -> bool:
+        """Whether all ranks have it, which whole copies find out each for itself.
+
+        Ranks that divide the model talk within the pass: one that has no memory leaves the others
+        waiting, and FSDP does not recover from a pass cut short (torch 2.13).
+        """
+        are_copies = self.strategies == [ddp]
+        targets, ran_out = portion.columns[1].numel(), 0.0
+        try:
+            self._backward([portion], objective, targets, classes, None if are_copies else 0)
+        except torch.OutOfMemoryError:
+            if not are_copies:
+                raise
+            ran_out = 1.0
+        return self.total(torch.tensor(ran_out)).item() == 0
 
     def rows_at_once(self, portions: list[Portion]) -> int:
         """Those of the largest portion."""
