@@ -94,6 +94,7 @@ def gang(training: Training, ranks: int) -> list[Tensor]:
         global_batch_size=training.batch,
         micro_batch_size=micro,
         options=Options(),
+        sample=training.dataset.test_inputs[0],
     )
     return _fit(engine, training, micro)
 

@@ -9,7 +9,6 @@ from runner.model import Resources, Widths
 
 # What a spec that names a built-in model can know of how it is made.
 _HAVE_TENSOR_PLAN = ("vit", "gpt")
-_NO_SEQUENCE = ("resnet",)
 _STAGES_PER_WORKER = {"interleaved-1f1b": 2, "zero-bubble": 2}
 
 
@@ -176,10 +175,6 @@ def _faults_of_model(params: TrainingParams) -> list[str]:
                 f"the nearest that does: {_divisors_beside(chosen.tp, heads)}"
             )
     if chosen.pp > 1:
-        if name in _NO_SEQUENCE:
-            found.append(
-                f"pp {chosen.pp}: {name} can't be cut into stages; expected pp 1, or another model"
-            )
         if name == "gpt" and args.get("tied", True):
             found.append(
                 f"pp {chosen.pp}: the first and the last stage of gpt would share the matrix that "

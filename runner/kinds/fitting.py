@@ -163,7 +163,7 @@ def _train(
     try_out(model, data)
     changed = yield from change(context, params, model, data)
     whole = model if around is None else around(model, data)
-    engine = _engine(context, params, whole, has_graphs=changed.has_graphs)
+    engine = _engine(context, params, whole, data, has_graphs=changed.has_graphs)
     with data.reading():
         at_peak = changed.samples_per_s_at_peak
         yield from _fit(context, params, engine, data, objective_for(data), at_peak)
@@ -205,13 +205,15 @@ def tune(
     ``zeros`` keep weights at zero meanwhile.
     """
     changed = yield from change(context, params, model, data)
-    engine = _engine(context, params, model, has_graphs=changed.has_graphs)
+    engine = _engine(context, params, model, data, has_graphs=changed.has_graphs)
     with data.reading():
         at_peak = changed.samples_per_s_at_peak
         yield from _fit(context, params, engine, data, objective, at_peak, zeros)
 
 
-def _engine(context: Context, params: TrainingParams, model: Model, *, has_graphs: bool) -> Engine:
+def _engine(
+    context: Context, params: TrainingParams, model: Model, data: Dataset, *, has_graphs: bool
+) -> Engine:
     """The model on this worker's device, or divided among the gang's."""
     from runner.torchlib.engine import Single
     from runner.torchlib.precision import Precision, resolve
@@ -247,6 +249,7 @@ def _engine(context: Context, params: TrainingParams, model: Model, *, has_graph
             reshard=chosen.reshard_after_forward,
             offload=chosen.cpu_offload,
         ),
+        sample=data.test_inputs[0],
     )
 
 

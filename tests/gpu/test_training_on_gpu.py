@@ -237,6 +237,7 @@ def test_a_gang_of_one_over_nccl(tmp_path: Path, strategy: str) -> None:
             global_batch_size=64,
             micro_batch_size=32,
             options=Options(),
+            sample=digits.test_inputs[0],
         )
         optimizer = make_optimizer(engine.parameters(), learning_rate=2e-3)
         losses = [

@@ -228,14 +228,6 @@ def test_what_a_built_in_model_is_made_of_is_known(lines: str) -> None:
     assert refused(f"{GPT}    {lines}\n") == [OF_GPT[lines]]
 
 
-def test_a_residual_network_is_no_sequence_of_stages() -> None:
-    text = TASK.replace("{name: mlp}", "{name: resnet}")
-    lines = "parallelism: {pp: 2, microbatches: 2}\n    resources: {num_workers: 2}"
-    assert refused(f"{text}    {lines}\n") == [
-        "8:19: a: pp 2: resnet can't be cut into stages; expected pp 1, or another model"
-    ]
-
-
 RIGHT = [
     "resources: {num_workers: {min: 1, max: 4}}\n    global_batch_size: 6",
     "resources: {num_workers: 4}\n    parallelism: {dp_replicate: 2}",

@@ -19,6 +19,7 @@ from runner.torchlib.layout import arrange
 from runner.torchlib.measure import Score
 from runner.torchlib.objectives import Objective, check_logits
 from runner.torchlib.parallel import pp, tp
+from runner.torchlib.parallel.chain import Chain
 from runner.torchlib.parallel.mesh import MeshEngine, kept_loss, scored
 from runner.torchlib.parallel.options import Options, ScheduleName
 from runner.torchlib.parallel.world import rank_along
@@ -48,8 +49,9 @@ class PipelineEngine(MeshEngine):
 
     is_padded = True
 
-    def __init__(self, model: nn.Module, *, cut: Cut, **settings: Any) -> None:
+    def __init__(self, model: nn.Module, *, cut: Cut, chain: Chain, **settings: Any) -> None:
         self.cut = cut
+        self._chain = chain
         super().__init__(model, **settings)
 
     def _divide(self, model: nn.Module, options: Options) -> nn.Module:
@@ -57,10 +59,10 @@ class PipelineEngine(MeshEngine):
         if widths.tp > 1:
             model = tp.apply(model, self.mesh, self.precision, options)
         count = pp.count_stages(widths, schedule)
-        by_stage = pp.cut(model, count, options.pp_split)
+        by_stage = pp.cut(model, self._chain, count, options.pp_split)
         mine = pp.held(widths, schedule, rank_along(self.mesh, "pp"))
         self._is_last = count - 1 in mine
-        self._names = [name for index in mine for name, _ in by_stage[index]]
+        self._pieces = [piece for index in mine for piece in by_stage[index]]
         stages: list[tuple[int, nn.Module]] = []
         for index in mine:
             stage: nn.Module = pp.Stage(
@@ -70,6 +72,8 @@ class PipelineEngine(MeshEngine):
                 if strategy is not tp:  # which has divided the layers already, under their names
                     stage = strategy.apply(stage, self.mesh, self.precision, options)
             stages.append((index, stage))
+        for _, piece in self._pieces:
+            self._chain.share(model, piece)
         self._stages = nn.ModuleList(stage for _, stage in stages)
         self._holds_first = 0 in mine
         self._losses: dict[int, Tensor] = {}
@@ -187,10 +191,12 @@ class PipelineEngine(MeshEngine):
     def local_state(self) -> dict[str, Any]:
         """The state of this rank's stages, under the whole model's names."""
         self.share_buffers()
+        of_model = self.model.state_dict().keys()
         return {
             name: value
-            for name, value in self.model.state_dict().items()
-            if any(name.startswith(f"{piece}.") for piece in self._names)
+            for piece in self._pieces
+            for name, value in self._chain.names(*piece)
+            if name in of_model
         }
 
     def state(self) -> dict[str, Tensor] | None:

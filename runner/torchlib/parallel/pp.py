@@ -24,6 +24,7 @@ from torch.distributed.pipelining import (
 
 from runner.errors import TaskError
 from runner.model import Widths
+from runner.torchlib.parallel.chain import Chain, Named
 from runner.torchlib.parallel.options import Options, ScheduleName
 
 _SINGLE = {"gpipe": ScheduleGPipe, "1f1b": Schedule1F1B}
@@ -33,6 +34,36 @@ _MULTIPLE = {
 }
 # Stages a rank holds under a schedule of several.
 _STAGES_PER_RANK = 2
+
+
+class _Unmarked(PipelineStage):
+    """A stage on which it leaves no mark that its shapes are learnt.
+
+    For that the layers are run on memory that holds anything, which statistics of batch norm and
+    the state of the random numbers are not to see.
+    """
+
+    def _compute_outputs(self, *args: Tensor, module: nn.Module, **kwargs: Any) -> Any:
+        buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            outputs = super()._compute_outputs(*args, module=module, **kwargs)
+        for buffer, before in buffers:
+            buffer.data.copy_(before)  # as data, for the backward pass that follows
+        return outputs
+
+
+class _Travelled(torch.autograd.Function):
+    """What came from another stage, whose gradient travels back: contiguous, as gloo needs it."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (gradient,) = gradients
+        return gradient.contiguous()
 
 
 class Stage(nn.Module):
@@ -45,39 +76,35 @@ class Stage(nn.Module):
         self.pieces = nn.ModuleList(pieces)
         self.autocast = autocast
 
-    def forward(self, x: Tensor) -> Tensor:
-        """What the last piece makes of what the first gets."""
+    def forward(self, *values: Tensor) -> Any:
+        """What the last piece makes of what the first gets: a tensor, or several that travel on."""
+        given = tuple(
+            _Travelled.apply(value) if value.requires_grad else value  # type: ignore[no-untyped-call]
+            for value in values
+        )
+        x: Any = given[0] if len(given) == 1 else given
         with self.autocast():
             for piece in self.pieces:
                 x = piece(x)
-        return x
+        return tuple(map(_to_travel, x)) if isinstance(x, tuple) else _to_travel(x)
 
 
-def pieces(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The model as a sequence: what a Sequential and the Sequentials inside it run, in order."""
-    found: list[tuple[str, nn.Module]] = []
-    for name, child in model.named_children():
-        if type(child) is nn.Sequential:
-            found += [(f"{name}.{inner}", piece) for inner, piece in pieces(child)]
-        else:
-            found.append((name, child))
-    return found
+def _to_travel(value: Tensor) -> Tensor:
+    """Contiguous, as gloo needs it; with a gradient, and no view, as zero bubble does."""
+    if torch.is_grad_enabled() and not value.requires_grad and value.is_floating_point():
+        value = value.detach().requires_grad_()
+    value = value.contiguous()
+    return value.clone() if value._is_view() else value
 
 
-def check(model: nn.Module, widths: Widths, options: Options) -> None:
-    """Raises TaskError unless the model is a sequence that can be cut into as many stages."""
+def check(model: nn.Module, chain: Chain, widths: Widths, options: Options) -> None:
+    """Raises TaskError unless the model's chain can be cut into as many stages."""
     schedule, split = options.pp_schedule, options.pp_split
-    # A forward of its own may do more than run the parts in order.
-    if not isinstance(model, nn.Sequential) or type(model).forward is not nn.Sequential.forward:
-        raise TaskError(
-            f"{type(model).__name__} can't be cut into stages: it is no plain nn.Sequential",
-            hint="return an nn.Sequential of the model's parts from the factory",
-        )
-    parts = pieces(model)
+    parts = chain.pieces(model)
     names = [name for name, _ in parts]
     stages = count_stages(widths, schedule)
     for name in split:
-        if name not in names:
+        if not chain.find(name, parts):
             raise TaskError(
                 f"the model can't be cut before '{name}', which pp_split names",
                 hint=f"it can be cut before {', '.join(names[1:])}",
@@ -109,16 +136,16 @@ def count_stages(widths: Widths, schedule: ScheduleName) -> int:
 
 
 def cut(
-    model: nn.Module, stages: int, split: Sequence[str] = ()
-) -> list[list[tuple[str, nn.Module]]]:
+    model: nn.Module, chain: Chain, stages: int, split: Sequence[str] = ()
+) -> list[list[Named]]:
     """The model's pieces by stage: cut before those named, or so that the largest stage is least.
 
     A piece weighs its parameters and a little for itself.
     """
-    parts = pieces(model)
+    parts = chain.pieces(model)
     if split:
-        names = [name for name, _ in parts]
-        at = [0, *sorted(names.index(name) for name in split), len(parts)]
+        named = [chain.find(name, parts) for name in split]
+        at = [0, *sorted(index for index in named if index), len(parts)]
         return [parts[start:end] for start, end in pairwise(at)]
     weights = [1 + sum(p.numel() for p in piece.parameters()) for _, piece in parts]
     return [parts[start:end] for start, end in _even(weights, stages)]
@@ -169,7 +196,7 @@ def apply(
     Gradients are summed over micro-batches: ``loss`` has divided by the window's count already.
     """
     made = [
-        PipelineStage(module, index, count, torch.device(device), group=mesh["pp"].get_group())
+        _Unmarked(module, index, count, torch.device(device), group=mesh["pp"].get_group())
         for index, module in stages
     ]
     if schedule in _SINGLE:

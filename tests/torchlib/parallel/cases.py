@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
+from skipping import Skipping
 from torch import Tensor, nn
 from torch.distributed.distributed_c10d import _world
 
@@ -93,7 +94,10 @@ MODELS: dict[str, dict[str, Any]] = {
     "convnet": {"channels": [4, 8], "hidden": 0},
     "vit": {"dim": 16, "depth": 4, "heads": 4, "patch": 4},
     "gpt": {"dim": 16, "depth": 4, "heads": 4, "tied": False},
+    "resnet": {"depth": 8, "width": 4},
 }
+# The dropout of the model of that name.
+SKIPPING = {"skipping": 0.0, "dropping": 0.3}
 
 
 @cache
@@ -112,6 +116,9 @@ def make(case: Case) -> tuple[nn.Module, Dataset]:
         test_inputs=whole.test_inputs[:101],
         test_targets=whole.test_targets[:101],
     )
+    if case.model in SKIPPING:
+        torch.manual_seed(0)
+        return Skipping(dropout=SKIPPING[case.model]), some
     model = build(
         name=case.model,
         args=MODELS[case.model],
@@ -194,6 +201,7 @@ def train(case: Case, rank: int | None = None, folder: Path | None = None) -> Tr
             global_batch_size=case.batch,
             micro_batch_size=case.micro,
             options=Options(**case.options),
+            sample=some.test_inputs[0],
         )
         groups = len(_world.pg_map) - before
     optimizer = make_optimizer(

@@ -43,6 +43,7 @@ with joined(folder=folder, host="127.0.0.1", rank=rank, world_size=2, device="cp
         global_batch_size=8,
         micro_batch_size=4,
         options=Options(),
+        sample=some.test_inputs[0],
     )
     optimizer = make_optimizer(engine.parameters(), name="adam", learning_rate=1e-3)
     checkpoints = Checkpoints(

@@ -61,6 +61,38 @@ TWO = [
         options={"pp_schedule": "zero-bubble"},
     ),
     Case(name="pp-split", widths={"pp": 2}, micro=8, options={"pp_split": ["5"]}),
+    Case(
+        name="pp-skipping",
+        model="skipping",
+        widths={"pp": 2},
+        micro=8,
+        max_grad_norm=0.05,
+        options={"microbatches": 2},
+    ),
+    Case(
+        name="pp-skipping-split",
+        model="skipping",
+        widths={"pp": 2},
+        options={"pp_schedule": "gpipe", "pp_split": ["layers.1"]},
+    ),
+    Case(
+        name="zero-bubble-skipping",
+        model="skipping",
+        widths={"pp": 2},
+        micro=8,
+        options={"pp_schedule": "zero-bubble"},
+        ema=0.9,
+    ),
+    Case(
+        name="interleaved-skipping",
+        model="skipping",
+        widths={"pp": 2},
+        micro=8,
+        options={"pp_schedule": "interleaved-1f1b"},
+        precision="bf16-mixed",
+    ),
+    # Its batch norms see what a pass of one process sees: no row fills up a micro-batch.
+    Case(name="pp-resnet", model="resnet", widths={"pp": 2}, micro=8, samples=128),
     Case(name="ddp-bf16", widths=DDP2, precision="bf16-mixed"),
     Case(name="fsdp-bf16", widths=FSDP2, precision="bf16-mixed"),
     Case(name="ddp-fp16", widths=DDP2, precision="fp16-mixed"),
@@ -140,6 +172,13 @@ STOPPED = [
     Case(name="tp-resumed", model="vit", widths={"tp": 2}, micro=32, checkpoints="tp"),
     Case(name="pp-resumed", widths={"pp": 2}, micro=8, checkpoints="pp"),
     Case(
+        name="pp-dropping-resumed",
+        model="dropping",
+        widths={"pp": 2},
+        micro=8,
+        checkpoints="dropping",
+    ),
+    Case(
         name="fsdp-all-resumed",
         widths=FSDP2,
         ema=0.9,
@@ -186,6 +225,7 @@ FOUR = [
     Case(name="pp4", model="vit", widths={"pp": 4}, micro=8),
     Case(name="ddp-pp", widths={**DDP2, "pp": 2}, micro=4, max_grad_norm=0.05),
     Case(name="fsdp-pp", model="vit", widths={**FSDP2, "pp": 2}, micro=4, max_grad_norm=0.05),
+    Case(name="fsdp-pp-skipping", model="skipping", widths={**FSDP2, "pp": 2}, micro=4, ema=0.9),
     Case(name="pp-tp", model="vit", widths={"pp": 2, "tp": 2}, micro=8, max_grad_norm=0.05),
 ]
 
