@@ -32,24 +32,48 @@ def lower(path: Path, opset: int, lines: Mapping[str, str]) -> None:
 
 def opset_of(model: Any) -> int:
     """The opset of ONNX's own operators that a model needs."""
-    return next(int(each.version) for each in model.opset_import if each.domain in ("", "ai.onnx"))
+    return next(int(each.version) for each in model.opset_import if not _domain(each))
 
 
 def operators(path: Path, lines: Mapping[str, str]) -> list[Operator]:
     """The operators of an ONNX file and how often each occurs, those inside loops and ifs too.
 
-    ``lines`` are those of the model's code by the names of its modules; the first counts.
+    The version of one is the opset that gave it the form which it has here. ``lines`` are those of
+    the model's code by the names of its modules; the first counts.
     """
     need("onnx", package="onnx", extra="edge", what=path.name)
     import onnx
 
     found: dict[str, list[Any]] = {}
-    for node in _nodes(onnx.load(path, load_external_data=False).graph):
+    model = onnx.load(path, load_external_data=False)
+    opsets = {_domain(each): each.version for each in model.opset_import}
+    for node in _nodes(model.graph):
         found.setdefault(node.op_type, []).append(node)
     return [
-        Operator(name=name, count=len(nodes), where=_where(nodes[0], lines))
+        Operator(
+            name=name,
+            version=_version(nodes[0], opsets),
+            count=len(nodes),
+            where=_where(nodes[0], lines),
+        )
         for name, nodes in sorted(found.items())
     ]
+
+
+def _domain(held: Any) -> str:
+    """Of a node or an opset; ONNX's own goes by two names."""
+    return "" if held.domain == "ai.onnx" else str(held.domain)
+
+
+def _version(node: Any, opsets: Mapping[str, int]) -> int | None:
+    """The opset in which ONNX's operator came to be what it is here; None for one of others."""
+    import onnx
+
+    domain = _domain(node)
+    if not onnx.defs.has(node.op_type, domain=domain):
+        return None
+    schema = onnx.defs.get_schema(node.op_type, opsets[domain], domain)
+    return int(schema.since_version)
 
 
 def _where(node: Any, lines: Mapping[str, str]) -> str:

@@ -4,6 +4,7 @@ For the kinds that make files (quantize, export), whose parameter is
 ``target: PlatformName | None`` (runner.builtin), in the order in which they need it:
 
     platform = find("coral")                     a Platform; UsageError for a name that none has
+    wrong += unmade(platform, formats=["onnx"])  and what of it can't be had of any file
     asked = requirements(platform)               format, precision, scheme, constraints, in a word
     wrong = conflicts(platform, formats=["onnx"], scheme="int8-dynamic")
                                                  what a spec says against it: for its validator
@@ -108,6 +109,32 @@ def conflicts(
     batch = platform.constraints.batch_size
     if batch_size is not None and batch is not None and batch_size != batch:
         found.append(f"{platform.title} takes a batch of {batch}; expected batch_size: {batch}")
+    return found
+
+
+def unmade(platform: Platform, *, formats: Sequence[str], scheme: str | None = None) -> list[str]:
+    """What ``platform`` asks for that no file of these formats, quantized so, can be made to be.
+
+    That is asked of platforms of the user's own; files for those of runner's can be had.
+    """
+    rules, found = platform.constraints, []
+    for each in formats:
+        if each == "executorch" and (rules.io or platform.operators is not None):
+            found.append(
+                f"{platform.title} limits 'operators' or 'io', which nobody here can read in "
+                "executorch files; expected another format first among its 'formats'"
+            )
+        if scheme is not None and rules.full_integer and each != "litert":
+            found.append(
+                f"{platform.title} takes files of integers alone, which are made as litert only; "
+                f"expected that as its format, and not {each}"
+            )
+        is_static = scheme in ("int8-static", "int8-qat")
+        if is_static and rules.activations and (each, scheme) != ("onnx", "int8-static"):
+            found.append(
+                f"{platform.title} takes symmetric activations, which scheme int8-static makes in "
+                f"onnx files only; expected those, and not {scheme} in {each}"
+            )
     return found
 
 

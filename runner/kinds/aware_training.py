@@ -28,7 +28,8 @@ def train_aware(
     model = prepared(source.loaded, floats=floats)
     objective = CrossEntropy(label_smoothing=params.label_smoothing)
     yield from tune(context, _training(params, source), model, from_arrays(source.data), objective)
-    write_trained(model, source.loaded, source.trained)
+    write_trained(model, source.loaded, source.trained, batch_size=source.rows)
+    source.lower(source.trained, {})
 
 
 def _training(params: QuantizeParams, source: Source) -> TrainingParams:

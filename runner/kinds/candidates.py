@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class _Maker:
     """What makes a runtime's files: ``quantize`` of a module, of what Source has as ``source``.
 
-    A file takes so many rows as ``batch_size`` says, or any.
+    A file takes one row where it ``is_of_one``, unless told otherwise, or else any number.
     """
 
     module: str
@@ -35,7 +35,7 @@ class _Maker:
     file: str
     source: str = "onnx"
     parts: tuple[str, ...] = ()
-    batch_size: int | None = None
+    is_of_one: bool = False
 
 
 _MAKERS: Mapping[Runtime, _Maker] = {
@@ -51,11 +51,13 @@ _MAKERS: Mapping[Runtime, _Maker] = {
         format="litert",
         file="model.tflite",
         source="litert",
-        batch_size=1,
+        is_of_one=True,
     ),
 }
 _TORCH = _Maker(module="", format="torch-quantized", file="model.pt")
 _CALLS = 3
+# What a range of numbers that ends at 0 or 6 does as well.
+_TAKEN_INTO_RANGES = ("Relu", "Clip")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -100,21 +102,28 @@ class Source:
     def onnx(self) -> Path:
         """The model as an ONNX file, in floats. Raises TaskError if it can't be had."""
         from runner.torchlib.exporting import exported
+        from runner.torchlib.lines import lines_of_modules
         from runner.torchlib.to_onnx import write_program
 
         path = self.scratch / "float.onnx"
         program = exported(self.loaded, batch_size=self.rows)
         write_program(program, path, what=str(self.loaded.spec))
+        self.lower(path, lines_of_modules(program.graph))
+        return path
+
+    def lower(self, path: Path, lines: Mapping[str, str]) -> None:
+        """Rewrites an ONNX file for the platform's opset. Raises TaskError if that can't be."""
         if self.platform is not None and self.platform.constraints.opset is not None:
             from runner.edge import opset
-            from runner.torchlib.lines import lines_of_modules
 
-            opset.lower(path, self.platform.constraints.opset, lines_of_modules(program.graph))
-        return path
+            opset.lower(path, self.platform.constraints.opset, lines)
 
     @cached_property
     def litert(self) -> Path:
-        """The model as a LiteRT file of batch 1, in floats. Raises TaskError if it can't be had."""
+        """The model as a LiteRT file, in floats, of batch 1 unless the platform takes another.
+
+        Raises TaskError if it can't be had.
+        """
         from runner.data.extras import need
         from runner.torchlib.exporting import exported
 
@@ -122,7 +131,8 @@ class Source:
         from runner.torchlib.to_litert import write_litert
 
         path = self.scratch / "float.tflite"
-        write_litert(exported(self.loaded, batch_size=1), path, what=str(self.loaded.spec))
+        program = exported(self.loaded, batch_size=self.rows or 1)
+        write_litert(program, path, what=str(self.loaded.spec))
         return path
 
     @cached_property
@@ -180,7 +190,7 @@ class Source:
             file=maker.file,
             parts=maker.parts,
             scheme=choice.scheme,
-            batch_size=maker.batch_size or (self.rows if maker.source == "onnx" else None),
+            batch_size=self.rows or (1 if maker.is_of_one else None),
             parameters=self.parameters,
         )
         folder = self.scratch / f"{choice.name}-{next(self._numbers)}"
@@ -202,13 +212,13 @@ def answers(candidate: Candidate, source: Source, inputs: Array) -> Array:
 
     Raises TaskError if its runtime refuses it, or gives others once it has been called.
     """
-    from runner.serving.measuring import check_same
+    from runner.serving.measuring import check_same, fixed_rows
     from runner.serving.server import Server
 
     with Server(candidate.folder, threads=source.threads, device=source.device) as server:
         server.use(inputs)
         found = server.outputs()
-        server.warm_up(1, _CALLS)
+        server.warm_up(fixed_rows(server, 1), _CALLS)
         check_same(server, found)
         return found
 
@@ -221,13 +231,39 @@ def answers_once(candidate: Candidate, source: Source, inputs: Array) -> Array:
         shutil.rmtree(candidate.folder)
 
 
-def check_platform(source: Source, runtime: str) -> None:
-    """Raises TaskError, before anything is quantized, if the source's platform can't take it."""
-    platform = source.platform
-    if platform is not None and runtime == platform.formats[0] == "litert":
-        from runner.edge import litert_file, targets
+def check_platform(source: Source, choice: Choice) -> None:
+    """Raises TaskError, before anything is quantized, if the source's platform can't take it.
 
-        targets.check_operators(platform, litert_file.read(source.litert).operators)
+    Whoever quantizes OpenVINO files, or ONNX files by other schemes than these, puts other
+    operators in the place of those that there are.
+    """
+    platform, runtime = source.platform, choice.runtime
+    if platform is None or runtime != platform.formats[0]:
+        return
+    from runner.edge import held, targets
+
+    if runtime == "litert":
+        targets.check_operators(platform, held.read(source.litert, runtime).operators)
+    if runtime == "onnx" and choice.scheme in ("int8-static", "int8-qat"):
+        kept = [
+            each
+            for each in held.read(source.onnx, runtime).operators
+            if each.name not in _TAKEN_INTO_RANGES
+        ]
+        targets.check_operators(platform, kept)
+
+
+def check_taken(candidate: Candidate, source: Source) -> None:
+    """Raises TaskError if the source's platform does not take what the candidate's file holds."""
+    from runner.edge import held, litert_file
+
+    platform, runtime = source.platform, candidate.choice.runtime
+    if platform is None:
+        return
+    file = candidate.folder / _MAKERS[runtime].file
+    if platform.constraints.full_integer:
+        litert_file.check_full_integer(litert_file.read(file))
+    held.check(file, platform, runtime, {})
 
 
 def fit(candidate: Candidate, source: Source) -> None:
@@ -235,15 +271,9 @@ def fit(candidate: Candidate, source: Source) -> None:
 
     Raises TaskError if the file is not what the platform takes.
     """
-    from runner.edge import litert_file, targets
+    from runner.edge import targets
 
-    platform = source.platform
-    if platform is None:
-        return
-    file = candidate.folder / _MAKERS[candidate.choice.runtime].file
-    if candidate.choice.runtime == platform.formats[0] == "litert":
-        made = litert_file.read(file)
-        if platform.constraints.full_integer:
-            litert_file.check_full_integer(made)
-        targets.check_operators(platform, made.operators)
-    targets.lay_out(candidate.folder, platform, file, is_quantized=True)
+    check_taken(candidate, source)
+    if source.platform is not None:
+        file = candidate.folder / _MAKERS[candidate.choice.runtime].file
+        targets.lay_out(candidate.folder, source.platform, file, is_quantized=True)

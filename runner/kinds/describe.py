@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, WithJsonSchema
 from pydantic.fields import FieldInfo
 
 _WORDS = {int: "whole number", float: "number", str: "text", bool: "true or false", Any: "anything"}
@@ -74,7 +74,10 @@ def _model(annotation: Any) -> type[BaseModel] | None:
 def _type_words(annotation: Any) -> str:
     origin = get_origin(annotation)
     if origin is Annotated:
-        return _type_words(get_args(annotation)[0])
+        # What a spec has in place of the value itself, such as a file.
+        drawn = [part for part in get_args(annotation) if isinstance(part, WithJsonSchema)]
+        titles = [str(each.json_schema["title"]) for each in drawn if each.json_schema]
+        return titles[0] if titles else _type_words(get_args(annotation)[0])
     if origin in (Union, UnionType):
         words = [_type_words(part) for part in get_args(annotation) if part is not NoneType]
         return " or ".join(dict.fromkeys(words))

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import Field, model_validator
 
-from runner.builtin import PlatformName
 from runner.kinds import Kind, Makers, Yield
 from runner.kinds.changeable import check_models
 from runner.kinds.gates import GATES, CompressionGatesParams
+from runner.kinds.target import Target, platform_in, platform_of
 from runner.kinds.training import ArtifactPath, MeasuredDataParams
 from runner.model import Context, Params
 from runner.parameters import Parameters, PositiveInt
@@ -71,10 +71,11 @@ class ExportParams(Parameters):
         description="the newest ONNX opset that the file may need; by default the target's, or 17, "
         "which TensorRT 8.5 and Ascend's ATC take",
     )
-    target: PlatformName | None = Field(
+    target: Target | None = Field(
         None,
-        description="a platform to export for: its format and constraints, its operators checked, "
-        "and the command of its compiler beside the file",
+        description="a platform to export for, by name or by a file of your own: "
+        "its format and constraints, its operators checked, and the command of its compiler beside "
+        "the file",
     )
     gates: CompressionGatesParams | None = Field(None, description=f"{GATES}; of every file")
 
@@ -92,17 +93,18 @@ class ExportParams(Parameters):
 
     @model_validator(mode="after")
     def _suits_the_target(self) -> ExportParams:
-        if self.target is None:
+        platform = self.platform
+        if platform is None:
             return self
         from runner.edge import targets
 
-        platform = targets.find(self.target)
         if not platform.takes_floats:
             raise ValueError(
                 f"{platform.title} takes models quantized {platform.scheme}, and export keeps them "
                 f"in floats; expected kind: quantize with target: {self.target}"
             )
         wrong = targets.conflicts(platform, formats=self.formats, batch_size=self.batch_size)
+        wrong += targets.unmade(platform, formats=self.asked_formats)
         newest = platform.constraints.opset
         if newest is not None and self.opset is not None and self.opset > newest:
             wrong.append(f"{platform.title} takes no opset {self.opset}; expected {newest} or less")
@@ -113,9 +115,7 @@ class ExportParams(Parameters):
     @property
     def platform(self) -> Platform | None:
         """The target, with all that is known of it."""
-        from runner.edge import targets
-
-        return None if self.target is None else targets.find(self.target)
+        return platform_of(self.target)
 
     @property
     def asked_formats(self) -> tuple[ExportFormat, ...]:
@@ -147,10 +147,11 @@ def made(params: Params) -> tuple[str, ...]:
     listed = params.get("formats")
     if isinstance(listed, list):
         return tuple(name for name in FORMATS if name in listed)
-    from runner.edge.platforms import platforms
-
-    platform = platforms().get(str(params.get("target")))
-    return () if platform is None else (platform.formats[0],)
+    if params.get("target") is None:
+        return ()
+    platform = platform_in(params)
+    # What a target makes that is a fault is not known.
+    return FORMATS if platform is None else (platform.formats[0],)
 
 
 def check_makers(params: Any, makers: Makers) -> None:

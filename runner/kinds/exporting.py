@@ -86,18 +86,12 @@ def _metrics(values: dict[str, float], prefix: str = "") -> Iterator[Metric]:
 
 def _fit_in(file: Path, lines: Mapping[str, str], *, params: ExportParams, format: str) -> None:
     """Makes a file that was just written what is asked for beyond its format, or says why not."""
-    from runner.edge import opset, targets
+    from runner.edge import held, opset, targets
 
     platform = params.platform
     if format == "onnx":
         opset.lower(file, params.asked_opset, lines)
     if platform is None:
         return
-    # A platform's operators are those of the first of its formats.
-    if format == platform.formats[0] == "onnx":
-        targets.check_operators(platform, opset.operators(file, lines))
-    if format == platform.formats[0] == "litert":
-        from runner.edge import litert_file
-
-        targets.check_operators(platform, litert_file.read(file).operators)
+    held.check(file, platform, format, lines)
     targets.lay_out(file.parent, platform, file)

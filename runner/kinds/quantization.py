@@ -21,6 +21,7 @@ from runner.kinds.candidates import (
     answers,
     answers_once,
     check_platform,
+    check_taken,
     fit,
 )
 from runner.kinds.changeable import data_for
@@ -96,6 +97,7 @@ def run(context: Context) -> Iterator[Yield]:
             device=context.device,
             platform=params.platform,
         )
+        check_platform(source, _wanted(params, source)[0])
         if params.scheme == "int8-qat":
             yield from train_aware(context, params, source, floats)
         made = yield from _make(params, source, floats)
@@ -137,6 +139,10 @@ def _samples(context: Context, params: QuantizeParams, loaded: LoadedModel, data
     )
 
 
+def _wanted(params: QuantizeParams, source: Source) -> list[Choice]:
+    return choices(params.asked_scheme, params.asked_runtime, task=source.data.task)
+
+
 def _recipe(params: QuantizeParams, choice: Choice, floats: tuple[str, ...]) -> Recipe:
     from runner.edge.quantizers.recipe import Recipe
 
@@ -156,8 +162,7 @@ def _make(
     params: QuantizeParams, source: Source, floats: tuple[str, ...]
 ) -> Generator[Yield, None, list[Candidate]]:
     """All that there is to try and that can be had; why something can't be is told."""
-    wanted = choices(params.asked_scheme, params.asked_runtime, task=source.data.task)
-    check_platform(source, wanted[0].runtime)
+    wanted = _wanted(params, source)
     made: list[Candidate] = []
     reasons: list[str] = []
     hints: list[str] = []
@@ -165,6 +170,7 @@ def _make(
         yield Progress(step=step, total_steps=len(wanted), phase="quantize")
         try:
             candidate = source.make(choice, _recipe(params, choice, floats))
+            check_taken(candidate, source)
             answers(candidate, source, source.data.test_inputs)
         except TaskError as error:
             if len(wanted) == 1:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from runner.builtin import PlatformName
 from runner.kinds import Kind, Makers, quantization
 from runner.kinds.changeable import check_models
 from runner.kinds.gates import GATES, CompressionGatesParams
@@ -19,6 +18,7 @@ from runner.kinds.schemes import (
     misfit,
 )
 from runner.kinds.stepping import SteppingParams, TorchSteppingParams
+from runner.kinds.target import Target, platform_of
 from runner.kinds.training import ArtifactPath, MeasuredDataParams
 from runner.model import Resources
 from runner.parameters import Fraction, Parameters, PositiveInt, only_with
@@ -88,10 +88,11 @@ class _QuantizedParams(Parameters):
         default_factory=list,
         description="layers to leave in float, by name, such as head or blocks.*.attention.*",
     )
-    target: PlatformName | None = Field(
+    target: Target | None = Field(
         None,
-        description="a platform to quantize for: its runtime, scheme and shapes, its operators "
-        "checked, and the command of its compiler beside the file",
+        description="a platform to quantize for, by name or by a file of your own: "
+        "its runtime, scheme and shapes, its operators checked, and the command of its compiler "
+        "beside the file",
     )
     max_accuracy_drop: Fraction = Field(
         0.01,
@@ -113,9 +114,7 @@ class QuantizeParams(TorchSteppingParams, SteppingParams, _QuantizedParams):
     @property
     def platform(self) -> Platform | None:
         """The target, with all that is known of it."""
-        from runner.edge import targets
-
-        return None if self.target is None else targets.find(self.target)
+        return platform_of(self.target)
 
     @property
     def asked_scheme(self) -> Literal["auto", Scheme]:
@@ -151,6 +150,7 @@ class QuantizeParams(TorchSteppingParams, SteppingParams, _QuantizedParams):
                 f"{platform.title} takes {' or '.join(platform.formats)}; expected one of these "
                 "as runtime"
             )
+        wrong += targets.unmade(platform, formats=[self.asked_runtime], scheme=self.asked_scheme)
         if wrong:
             raise ValueError("; ".join(dict.fromkeys(wrong)))
         return self

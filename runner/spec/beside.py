@@ -34,7 +34,7 @@ def resolve(
         source = _map_at(params, part)
         if source.get("path") and not source["path"].startswith("${"):
             where = (*path, *part, "path")
-            source["path"] = _existing(document, where, source["path"], folder, faults)
+            source["path"] = existing(document, where, source["path"], folder, faults)
     for field, info in find(spec.kind).params.model_fields.items():
         extra = info.json_schema_extra
         value = params.get(field)
@@ -44,7 +44,7 @@ def resolve(
         def beside(text: str, *where: str | int) -> str:
             if text.startswith("${") or "://" in text:
                 return text
-            return _existing(document, (*path, *where), text, folder, faults)
+            return existing(document, (*path, *where), text, folder, faults)
 
         if isinstance(value, str):
             params[field] = beside(value, field)
@@ -83,8 +83,11 @@ def existing_folder(folder: File, text: str) -> File | str:
         return f"{shown(text)} can't be looked up: {_reason(error)}"
 
 
-def _existing(document: Document, path: Path, text: str, folder: File, faults: list[Fault]) -> str:
-    """``text`` as an absolute path; relative ones must be there, as they can't be elsewhere."""
+def existing(document: Document, path: Path, text: str, folder: File, faults: list[Fault]) -> str:
+    """``text`` as an absolute path; relative ones must be there, as they can't be elsewhere.
+
+    A fault at ``path`` for one that is not.
+    """
     target = folder / text
     if File(text).is_absolute():
         return text

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from runner.errors import Fault, SpecError
 from runner.kinds import KINDS, find
 from runner.model import Job, Retry, Task
-from runner.spec import beside, gangs, makers, references
+from runner.spec import beside, gangs, makers, references, targets
 from runner.spec import overrides as overriding
 from runner.spec.document import Document, Path, shown
 from runner.spec.faults import translate
@@ -48,7 +48,8 @@ def load(
         overrides: ``PATH=VALUE`` texts, put over the file's values in order.
         environment: What ``${env:NAME}`` reads.
         folder: Where the file lies. If given, the data, artifacts and functions that the spec names
-            beside it are looked up there, and their paths made absolute.
+            beside it are looked up there, and their paths made absolute; files of platforms are
+            read.
 
     Raises:
         SpecError: With every fault that was found, each at its line and column.
@@ -62,6 +63,8 @@ def load(
     faults += overriding.apply(document, overrides, environment)
     for extension in [key for key in document.data if key.startswith(EXTENSION)]:
         del document.data[extension]  # its anchors are expanded where they are used
+    written = document.data
+    targets.resolve(document, folder, faults)
     edges = references.check(document, faults)
     spoken_for = {_position(fault) for fault in faults}
     more: list[Fault] = []
@@ -81,7 +84,7 @@ def load(
     return Job(
         name=head.name,
         tasks=tuple(_task(name, spec, params[name], edges[name]) for name, spec in specs.items()),
-        spec=document.data,
+        spec=written,
         file=file,
         overrides=tuple(overrides),
         workdir=str(workdir) if workdir else None,

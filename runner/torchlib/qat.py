@@ -63,8 +63,13 @@ def prepared(loaded: LoadedModel, *, floats: Iterable[str] = ()) -> nn.Module:
         return model
 
 
-def write_trained(model: nn.Module, loaded: LoadedModel, path: Path) -> None:
-    """Writes what ``prepared`` made, once it is trained, as an ONNX file in 8-bit integers."""
+def write_trained(
+    model: nn.Module, loaded: LoadedModel, path: Path, *, batch_size: int | None = None
+) -> None:
+    """Writes what ``prepared`` made, once it is trained, as an ONNX file in 8-bit integers.
+
+    Without a ``batch_size`` that takes any number of rows.
+    """
     with _quiet():
         from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
 
@@ -72,8 +77,8 @@ def write_trained(model: nn.Module, loaded: LoadedModel, path: Path) -> None:
         converted = convert_pt2e(model.cpu())
         program = torch.export.export(
             converted,
-            (samples(loaded, _TRIED_ROWS),),
-            dynamic_shapes=({0: Dim("rows", min=1)},),
+            (samples(loaded, batch_size or _TRIED_ROWS),),
+            dynamic_shapes=None if batch_size else ({0: Dim("rows", min=1)},),
         )
         write_program(program, path, what=str(loaded.spec))
 

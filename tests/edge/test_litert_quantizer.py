@@ -87,6 +87,20 @@ def test_litert_gives_much_the_same_answers_from_a_much_smaller_file(
     assert made.stat().st_size < ratio * source.stat().st_size
 
 
+def test_a_file_of_several_rows_is_calibrated_with_as_many(
+    loaded: LoadedModel, source: Path, samples: Any, tmp_path: Path
+) -> None:
+    from runner.torchlib.to_litert import write_litert
+
+    write_litert(exported(loaded, batch_size=7), tmp_path / "float.tflite", what="net")
+    made = tmp_path / "model.tflite"
+    quantize(tmp_path / "float.tflite", made, Recipe(scheme="int8-static"), samples)
+    opened = open_model(made, loaded, threads=1, device="cpu")
+    ours = opened.call(opened.ready(samples[:7]))
+    theirs = loaded.model(torch.from_numpy(samples[:7])).detach().numpy()
+    assert Agreement.of(ours, theirs).cosine > 0.97
+
+
 def test_a_layer_that_is_to_stay_in_float_does(source: Path, samples: Any, tmp_path: Path) -> None:
     whole, partly = tmp_path / "whole.tflite", tmp_path / "partly.tflite"
     recipe = Recipe(scheme="int8-dynamic")

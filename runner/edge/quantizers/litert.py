@@ -12,7 +12,7 @@ from typing import Any
 
 from runner.data.classes import Array
 from runner.data.extras import need
-from runner.edge.quantizers import told
+from runner.edge.quantizers import full_batches, told
 from runner.edge.quantizers.recipe import Recipe
 from runner.errors import TaskError
 
@@ -83,12 +83,14 @@ def _scope(module: str) -> str:
 
 
 def _signature(source: Path, samples: Array) -> dict[str, list[dict[str, Array]]]:
-    """Samples one by one, by the names of the signature that they are for."""
+    """Samples, so many at once as the model takes, by the names of the signature for them."""
     from ai_edge_litert.interpreter import Interpreter
 
-    (name, taken), *_ = Interpreter(model_path=str(source)).get_signature_list().items()
+    interpreter = Interpreter(model_path=str(source))
+    (name, taken), *_ = interpreter.get_signature_list().items()
     (inputs,) = taken["inputs"]
-    return {name: [{inputs: sample[None]} for sample in samples]}
+    rows = int(interpreter.get_input_details()[0]["shape"][0])
+    return {name: [{inputs: part} for part in full_batches(samples, rows)]}
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import numpy as np
 
 from runner.data.classes import Array
 from runner.data.extras import need
-from runner.edge.quantizers import told
+from runner.edge.quantizers import full_batches, told
 from runner.edge.quantizers.recipe import Recipe
 from runner.errors import TaskError
 
@@ -74,8 +74,12 @@ class _Reader:
     """Samples in batches, as the calibration asks for them."""
 
     def __init__(self, taken: Any, samples: Array) -> None:
-        rows = taken.type.tensor_type.shape.dim[0].dim_value or _ROWS_AT_ONCE
-        parts = np.split(samples, range(rows, len(samples), rows))
+        fixed = taken.type.tensor_type.shape.dim[0].dim_value
+        parts = (
+            full_batches(samples, fixed)
+            if fixed
+            else np.split(samples, range(_ROWS_AT_ONCE, len(samples), _ROWS_AT_ONCE))
+        )
         self._left: Iterator[dict[str, Array]] = iter({taken.name: part} for part in parts)
 
     def get_next(self) -> dict[str, Array] | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from runner.data.classes import Array
 from runner.data.extras import need
-from runner.edge.quantizers import told
+from runner.edge.quantizers import full_batches, told
 from runner.edge.quantizers.recipe import Recipe
 
 
@@ -51,10 +51,12 @@ def _converted(openvino: Any, source: Path) -> Any:
 def _static(nncf: Any, model: Any, recipe: Recipe, samples: Array) -> Any:
     kinds = {op.get_type_name() for op in model.get_ordered_ops()}
     is_transformer = bool(kinds & {"Softmax", "ScaledDotProductAttention"}) and "MatMul" in kinds
+    taken = model.input(0).partial_shape[0]
+    batches = full_batches(samples, taken.get_length() if taken.is_static else 1)
     return nncf.quantize(
         model,
-        nncf.Dataset([part[None] for part in samples]),
-        subset_size=len(samples),
+        nncf.Dataset(batches),
+        subset_size=len(batches),
         preset=nncf.QuantizationPreset.MIXED,
         model_type=nncf.ModelType.TRANSFORMER if is_transformer else None,
         ignored_scope=_ignored(nncf, recipe),
