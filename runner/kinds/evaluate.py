@@ -14,7 +14,7 @@ from runner.errors import TaskError
 from runner.kinds import Kind, Makers, Yield
 from runner.kinds.changeable import data_for
 from runner.kinds.fitting import load_data
-from runner.kinds.gates import GATES, GatesParams
+from runner.kinds.gates import GATES, GatesParams, check_gates
 from runner.kinds.training import ArtifactPath, MeasuredDataParams, ModelParams
 from runner.model import CAVEAT, Artifact, Context, Fact, Metric, Params, Progress
 from runner.parameters import Parameters
@@ -101,6 +101,7 @@ def _taken_over(context: Context, params: ModelParams) -> Iterator[Yield]:
     prepare(context.device, threads=context.threads)
     yield Progress(step=0, total_steps=1, phase="load")
     data = load_data(context.params.data, params.args.get("block_size") or 128, is_scaled=False)
+    check_gates(context.params.gates, data.task)
     spec = ModelSpec(factory=params.factory, args=params.args)
     model = build(
         factory=spec.factory,
@@ -129,6 +130,7 @@ def _measured_here(context: Context, folder: Path) -> Iterator[Yield]:
     loaded = load(folder)
     data = load_data(params.data, loaded.block_size, loaded.preparation)
     check_data(loaded, data)
+    check_gates(params.gates, data.task)
     yield Progress(step=0, total_steps=1, phase="measure")
     yield from measure_artifact(folder, data, threads=context.threads, device=context.device)
 
@@ -150,6 +152,7 @@ def _measured_apart(
         raise TaskError(f"{folder} holds a model of {name}: {ON_CPU}", hint="leave it out")
     params: EvaluateParams = context.params
     data = data_for(params.data, described)
+    check_gates(params.gates, data.task)
     yield Progress(step=0, total_steps=1, phase="measure")
     rows = rows_at_once(data)
     (measured,) = measure([folder], data, threads=context.threads, batch_size=rows)

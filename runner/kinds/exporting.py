@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from runner.kinds import Yield
 from runner.kinds.changeable import data_for
+from runner.kinds.gates import check_gates
 from runner.model import Artifact, Context, Fact, Metric, Progress
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def run(context: Context) -> Iterator[Yield]:
     folder = Path(params.model)
     loaded = artifact.load(folder)
     data = data_for(params.data, loaded)
+    check_gates(params.gates, data.task)
     for step, name in enumerate(formats):
         yield Progress(step=step, total_steps=len(formats), phase=f"write {name}")
         write_form(

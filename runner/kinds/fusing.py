@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from runner.kinds import Yield
 from runner.kinds.changeable import data_for
 from runner.kinds.exporting import told
+from runner.kinds.gates import check_gates
 from runner.model import Artifact, Context, Fact, Metric, Progress
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def run(context: Context) -> Iterator[Yield]:
     folder, made = Path(params.model), context.folder / "model"
     loaded = artifact.load(folder)
     data = data_for(params.data, loaded)
+    check_gates(params.gates, data.task)
     yield Progress(step=0, total_steps=2, phase=f"fuse with {params.compiler}")
     work = _Fusing(params.compiler, threads=context.threads)
     write_form(

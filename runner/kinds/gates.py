@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from runner.errors import GateMissed
+from runner.errors import GateMissed, TaskError
 from runner.kinds import Yield
 from runner.model import Metric
 from runner.parameters import Fraction, Parameters
@@ -79,6 +79,23 @@ def through(yields: Iterable[Yield], gates: GatesParams | None) -> Iterator[Yiel
     if missed:
         raise GateMissed(
             "; ".join(missed), hint="what was made is kept; loosen the gate, or change the task"
+        )
+
+
+def check_gates(gates: GatesParams | None, task: str) -> None:
+    """Raises TaskError for gates whose figures data of this ``task`` can't give."""
+    if gates is None or task != "embedding":
+        return
+    of_labels = ("accuracy", "accuracy_drop")
+    asked = [name for name in of_labels if getattr(gates, name, None) is not None]
+    if asked:
+        offered = "cosine" in type(gates).model_fields
+        instead = "; 'cosine' says how close embeddings are to stay" if offered else ""
+        verb = "need" if len(asked) > 1 else "needs"
+        raise TaskError(
+            f"gate {' and '.join(asked)} {verb} to know which answers are right, and this data has "
+            "no labels: its model gives embeddings",
+            hint=f"leave it out of 'gates'{instead}",
         )
 
 

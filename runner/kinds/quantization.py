@@ -25,6 +25,7 @@ from runner.kinds.candidates import (
     fit,
 )
 from runner.kinds.changeable import data_for
+from runner.kinds.gates import check_gates
 from runner.kinds.schemes import GRANULARITY, Choice, choices
 from runner.model import Artifact, Context, Fact, Metric, Progress
 
@@ -84,6 +85,7 @@ def run(context: Context) -> Iterator[Yield]:
     floats = tuple(sorted(ignored(loaded.model, params.ignore)))
     data = _data(params, loaded)
     allowed(params, data)
+    check_gates(params.gates, data.task)
     samples = _samples(context, params, loaded, data)
     context.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".tried-", dir=context.folder) as scratch:

@@ -172,6 +172,28 @@ def test_a_limit_that_means_nothing_here_is_refused(ran: Ran, encoder: str) -> N
 
 
 @pytest.mark.parametrize(
+    ("kind", "params", "gates", "hint"),
+    [
+        ("evaluate", {}, {"accuracy": 0.9}, "leave it out of 'gates'"),
+        ("evaluate", {"model": {"factory": "theirs:encoder"}}, {"accuracy": 0.9}, "leave it out"),
+        ("quantize", {}, {"accuracy_drop": 0.1, "size_ratio": 2.0}, "; 'cosine' says how close"),
+        ("export", {"formats": ["onnx"]}, {"accuracy": 0.9, "accuracy_drop": 0.1}, "; 'cosine'"),
+        ("fuse", {"compiler": "onnxruntime"}, {"accuracy": 0.9}, "; 'cosine' says"),
+    ],
+)
+def test_gates_that_need_labels_are_refused_before_anything_is_made(
+    ran: Ran, encoder: str, kind: str, params: dict[str, Any], gates: dict[str, float], hint: str
+) -> None:
+    before = set(Path.cwd().rglob("model.*"))
+    first = next(iter(gates))
+    with pytest.raises(TaskError, match=f"gate {first} .*this data has no labels") as refused:
+        ran(kind, **{"model": encoder, "data": WORDS, "gates": gates, **params})
+    assert hint in refused.value.hint
+    assert set(Path.cwd().rglob("model.*")) == before
+    assert not list(Path.cwd().rglob(".tried-*"))
+
+
+@pytest.mark.parametrize(
     ("kind", "params", "message"),
     [
         ("prune", {"method": "magnitude", "sparsity": 0.5}, "this task needs|kind prune needs"),
