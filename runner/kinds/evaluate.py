@@ -96,7 +96,8 @@ def _taken_over(context: Context, params: ModelParams) -> Iterator[Yield]:
     from runner.torchlib.data import origin_of
     from runner.torchlib.device import prepare
     from runner.torchlib.measure import measure_artifact
-    from runner.torchlib.models import build, try_out
+    from runner.torchlib.models import build
+    from runner.torchlib.trial import try_out
 
     prepare(context.device, threads=context.threads)
     yield Progress(step=0, total_steps=1, phase="load")

@@ -140,7 +140,8 @@ def _train(
     """The trained model and its data, on rank 0. Data that is streamed, the gang reads together."""
     from runner.data.models import ModelSpec, check_form
     from runner.torchlib.blocks import state_inside
-    from runner.torchlib.models import build, try_out
+    from runner.torchlib.models import build
+    from runner.torchlib.trial import try_out
 
     block_size = params.model.args.get("block_size") or 128
     if params.data.stream:

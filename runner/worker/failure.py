@@ -34,7 +34,8 @@ def failure(error: BaseException, workdir: str | None) -> dict[str, Any]:
     """``type``, ``message``, ``hint`` and ``frames`` of an error; its traceback goes to stderr.
 
     ``frames`` are ``file:line in function: source``, innermost first: those of the user's code,
-    then all others. An error that runner raises on purpose needs none; OutOfMemory has ``rows``.
+    then all others. An error that runner raises on purpose needs none but those of the user's code
+    that its cause came through; OutOfMemory has ``rows``.
     """
     traceback.print_exception(error, file=sys.stderr)
     sys.stderr.flush()
@@ -45,18 +46,25 @@ def failure(error: BaseException, workdir: str | None) -> dict[str, Any]:
             "hint": error.hint,
             "frames": [],
         }
+        found = _told(_frames(error.__cause__), workdir)
+        if users := found["user_frames"]:
+            told |= {"frames": found["frames"][:users], "user_frames": users}
         return told | ({"rows": error.rows} if isinstance(error, OutOfMemory) else {})
-    frames = [
-        (frame.filename, frame.lineno or 0, frame.name, frame.line or "")
-        for frame in reversed(traceback.extract_tb(error.__traceback__))
-    ]
     message = _message(error) or (
         "the code called sys.exit" if isinstance(error, SystemExit) else ""
     )
     told = {"type": type(error).__name__, "message": message, "hint": ""}
     if is_by_others(error):
         told |= {"by_others": True, "hint": BY_OTHERS_HINT}
-    return told | _told(frames, workdir)
+    return told | _told(_frames(error), workdir)
+
+
+def _frames(error: BaseException | None) -> list[tuple[str, int, str, str]]:
+    """File, line, function and source, innermost first."""
+    return [
+        (frame.filename, frame.lineno or 0, frame.name, frame.line or "")
+        for frame in reversed(traceback.extract_tb(error.__traceback__ if error else None))
+    ]
 
 
 def is_by_others(error: BaseException) -> bool:

@@ -49,6 +49,9 @@ def brightest():
 def encoder():
     return Encoder()
 
+def narrow():
+    return nn.Linear(2, 3)
+
 def crooked():
     return Crooked()
 
@@ -215,5 +218,7 @@ def test_data_without_labels_is_refused_where_they_are_needed(ran: Ran, encoder:
         ran("evaluate", model=encoder, data={"name": "digits"})
     with pytest.raises(TaskError, match=r"shape \(6,\) a sample, and x_test int64 of shape \(5,\)"):
         ran("evaluate", model={"factory": "theirs:encoder"}, data={"factory": "theirs:uneven"})
+    with pytest.raises(TaskError, match=r"samples have shape \(3,\), of float32, and with 2 of"):
+        ran("evaluate", model={"factory": "theirs:narrow"}, data=VALUES)
     with pytest.raises(TaskError, match=r"gave shape \(2, 6, 64\) for 2 samples without labels"):
         ran("evaluate", model={"factory": "theirs:crooked"}, data=WORDS)

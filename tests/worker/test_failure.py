@@ -71,6 +71,29 @@ def test_what_tensorflow_says_of_another_rank_is_no_fault_of_this_one(
     assert ("another rank" in told["hint"]) is is_by_others
 
 
+def test_an_error_of_ours_has_the_users_frames_of_its_cause_and_no_others(workdir: Path) -> None:
+    mine = importlib.import_module("failing_mine")
+
+    def call(text: str) -> None:
+        try:
+            mine.make(text)
+        except ValueError as error:
+            raise TaskError("it can't be read", hint="mend it") from error
+
+    told = failure(raised(lambda: call("{")), str(workdir))
+    assert (told["type"], told["message"], told["hint"]) == (
+        "TaskError",
+        "it can't be read",
+        "mend it",
+    )
+    assert told["frames"] == [
+        "failing_helper.py:6 in parse: return json.loads(text)",
+        "failing_mine.py:5 in make: return failing_helper.parse(text)",
+    ]
+    assert told["user_frames"] == 2
+    assert failure(raised(lambda: call("{")), None)["frames"] == []
+
+
 def test_the_users_frames_come_first_and_innermost(
     workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,8 +10,6 @@ from torch import nn
 
 from runner.data.models import ModelSpec, maker
 from runner.errors import TaskError
-from runner.torchlib.data import Dataset
-from runner.torchlib.objectives import check_embeddings, check_logits
 
 MODELS = {
     "mlp": "runner.torchlib.models.mlp",
@@ -52,26 +50,6 @@ def build(
     if not isinstance(model, nn.Module):
         raise TaskError(f"{factory} returned a {type(model).__name__}, not a torch.nn.Module")
     return model
-
-
-def try_out(model: nn.Module, data: Dataset) -> None:
-    """Raises TaskError unless ``model`` gives for two samples what the data is about.
-
-    That is a logit for each class or, for embeddings, a vector: said before time is spent.
-
-    The model is left as it was. What its own code raises is passed on.
-    """
-    inputs, targets = data.train_inputs[:2], data.train_targets[:2]
-    was_training = model.training
-    model.eval()
-    # As in build: someone's model may draw numbers in any mode.
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        logits = model(inputs.long() if inputs.dtype == torch.uint8 else inputs)
-    model.train(was_training)
-    if data.task == "embedding":
-        check_embeddings(logits, len(inputs))
-    else:
-        check_logits(logits, targets, len(data.classes))
 
 
 def embeddings(model: nn.Module) -> list[nn.Parameter]:
