@@ -67,8 +67,9 @@ _OTHERS = ("baseline/", "tried/")
 def through(yields: Iterable[Yield], gates: GatesParams | None) -> Iterator[Yield]:
     """Passes on what a task yields, and looks at its figures once there are no more.
 
-    Raises GateMissed, with every gate that was missed. A task that made several forms of a model
-    has figures for each, as ``onnx/size/model_mb``, and all of them must hold.
+    Raises GateMissed, with every gate that was missed: in its first line one of them, and how many
+    others, which follow a line each. A task that made several forms of a model has figures for
+    each, as ``onnx/size/model_mb``, and all of them must hold.
     """
     values: dict[str, float] = {}
     for item in yields:
@@ -77,8 +78,11 @@ def through(yields: Iterable[Yield], gates: GatesParams | None) -> Iterator[Yiel
         yield item
     missed = [] if gates is None else misses(values, gates)
     if missed:
+        first, *others = missed
+        more = f" ({len(others)} other{'s' if len(others) > 1 else ''} missed)" if others else ""
         raise GateMissed(
-            "; ".join(missed), hint="what was made is kept; loosen the gate, or change the task"
+            "\n".join([f"{first}{more}", *others]),
+            hint="what was made is kept; loosen the gate, or change the task",
         )
 
 

@@ -17,7 +17,8 @@ from runner.report.text import one_line, printable
 # These tell by their message alone: errors that runner raises on purpose, and those that its
 # driver finds out. The name of any other class says something to who wrote or called it.
 OWN_TYPES = (
-    "RunnerError", "TaskError", "OutOfMemory", "UsageError", "Lost", "TimedOut", "Skipped",
+    "RunnerError", "TaskError", "OutOfMemory", "GateMissed", "UsageError", "Lost", "TimedOut",
+    "Skipped",
 )  # fmt: skip
 
 

@@ -11,8 +11,10 @@ from pydantic import ValidationError
 
 from runner.errors import Exit, GateMissed
 from runner.kinds import Yield
+from runner.kinds.gates import _GATES as GATES_BY_NAME
 from runner.kinds.gates import CompressionGatesParams, GatesParams, misses, through
 from runner.model import Fact, Metric
+from runner.report.headline import MESSAGE_LIMIT
 
 
 def gates(**limits: float) -> CompressionGatesParams:
@@ -92,6 +94,33 @@ def test_everything_is_passed_on_before_a_miss_is_told() -> None:
     assert seen == yields
     assert caught.value.exit_code == Exit.FAILED
     assert list(through(yields, None)) == yields
+
+
+def test_the_first_line_of_a_miss_is_short_however_many_there_are() -> None:
+    names = ("torch-export", "aotinductor", "onnx", "openvino", "litert", "executorch")
+    yields = [
+        Metric(name=f"{form}/{gate.metric}", value=-1.234567e-7 if gate.at_least else 1.234567e9)
+        for gate in GATES_BY_NAME.values()
+        for form in names
+    ]
+    limits = gates(
+        accuracy=0.98765, size_mb=0.0123456, latency_p50_ms=0.0123456, accuracy_drop=-0.98765,
+        cosine=0.98765, size_ratio=12345.6, speedup=12345.6,
+    )  # fmt: skip
+    with pytest.raises(GateMissed) as caught:
+        list(through(yields, limits))
+    first, *others = caught.value.message.splitlines()
+    assert len(others) == len(yields) - 1 == 41
+    assert first.endswith("(41 others missed)") and len(first) < MESSAGE_LIMIT
+    assert all(len(f"{each} (41 others missed)") < MESSAGE_LIMIT for each in others)
+    with pytest.raises(GateMissed) as caught:
+        list(through(yields[:2], gates(accuracy=0.5)))
+    first, other = caught.value.message.splitlines()
+    assert first.startswith("gate accuracy of torch-export: ") and "(1 other missed)" in first
+    assert other.startswith("gate accuracy of aotinductor: ")
+    with pytest.raises(GateMissed) as caught:
+        list(through(yields[:1], gates(accuracy=0.5)))
+    assert "missed" not in caught.value.message
 
 
 @pytest.mark.parametrize("wrong", [{"accuracy": 1.5}, {"size_mb": 0.0}, {"size": 1.0}])

@@ -9,6 +9,7 @@ from digits_run import record
 
 from runner.model import Record
 from runner.report.failure import failure
+from runner.report.headline import headline
 from runner.report.html import to_html
 from runner.report.markdown import to_markdown
 from runner.report.summary import document, summarise
@@ -112,6 +113,25 @@ def test_a_task_at_work_when_its_run_ended_says_so(
 def test_a_worker_that_never_was_up_has_no_log(plan_document: Plan, records: list[Record]) -> None:
     teacher, _ = summarise(plan_document, records[:2], driver_alive=False).tasks
     assert teacher.error is not None and "log" not in teacher.error
+
+
+def test_a_missed_gate_is_the_headline_and_all_others_follow(
+    plan_document: Plan, records: list[Record]
+) -> None:
+    misses = [f"gate size_mb of form-{n}: 2 where at most 1 is asked for, 1 more" for n in range(6)]
+    first = f"{misses[0]} (5 others missed)"
+    wrong = {"type": "GateMissed", "message": "\n".join([first, *misses[1:]]), "frames": []}
+    stream = [
+        *records[:4],
+        record(2.8, "attempt_ended", "teacher", 1, status="failed", error=wrong),
+        record(2.8, "task_ended", "teacher", status="failed", error=wrong),
+        record(3.0, "run_ended", status="failed"),
+    ]
+    report = summarise(plan_document, stream, storage="/runs")
+    assert headline(report).startswith(f"teacher failed: {first}")
+    for shown in (to_terminal(report), to_html(report)):
+        assert all(each in shown for each in misses)
+    assert "…" not in headline(report)
 
 
 def test_a_rank_is_named_for_what_only_it_met() -> None:
