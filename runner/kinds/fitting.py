@@ -177,8 +177,11 @@ def _train(
     return model, spec, data
 
 
-def gang(context: Context) -> AbstractContextManager[None]:
-    """The process group of the context's gang; nothing for one worker."""
+def gang(context: Context, *, limit_s: float = COLLECTIVE_LIMIT_S) -> AbstractContextManager[None]:
+    """The process group of the context's gang; nothing for one worker.
+
+    No rank waits longer than ``limit_s`` for another.
+    """
     if context.world_size == 1:
         return nullcontext()
     from runner.torchlib.parallel.world import joined
@@ -189,7 +192,7 @@ def gang(context: Context) -> AbstractContextManager[None]:
         rank=context.rank,
         world_size=context.world_size,
         device=context.device,
-        timeout_s=min(COLLECTIVE_LIMIT_S, context.timeout_s or COLLECTIVE_LIMIT_S),
+        timeout_s=min(limit_s, context.timeout_s or limit_s),
     )
 
 

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +19,13 @@ from runner.kinds.backing_off import FEW_GROUPS, MOST_GROUPS, back_off
 from runner.kinds.candidates import (
     Candidate,
     Source,
-    answers,
     answers_once,
     check_platform,
-    check_taken,
     fit,
 )
 from runner.kinds.changeable import data_for
 from runner.kinds.gates import check_gates
+from runner.kinds.making import make_all
 from runner.kinds.schemes import GRANULARITY, Choice, choices
 from runner.model import Artifact, Context, Fact, Metric, Progress
 
@@ -102,7 +102,10 @@ def run(context: Context) -> Iterator[Yield]:
         check_platform(source, _wanted(params, source)[0])
         if params.scheme == "int8-qat":
             yield from train_aware(context, params, source, floats)
-        made = yield from _make(params, source, floats)
+        recipe = partial(_recipe, params, floats=floats)
+        made = yield from make_all(context, source, _wanted(params, source), recipe)
+        if made is None:
+            return
         yield Progress(step=1, total_steps=2, phase="measure")
         tried = _measure(params, source, made)
         yield from _told(tried)
@@ -145,7 +148,7 @@ def _wanted(params: QuantizeParams, source: Source) -> list[Choice]:
     return choices(params.asked_scheme, params.asked_runtime, task=source.data.task)
 
 
-def _recipe(params: QuantizeParams, choice: Choice, floats: tuple[str, ...]) -> Recipe:
+def _recipe(params: QuantizeParams, choice: Choice, *, floats: tuple[str, ...]) -> Recipe:
     from runner.edge.quantizers.recipe import Recipe
 
     return Recipe(
@@ -158,36 +161,6 @@ def _recipe(params: QuantizeParams, choice: Choice, floats: tuple[str, ...]) -> 
         is_symmetric=params.platform is not None
         and params.platform.constraints.activations == "symmetric",
     )
-
-
-def _make(
-    params: QuantizeParams, source: Source, floats: tuple[str, ...]
-) -> Generator[Yield, None, list[Candidate]]:
-    """All that there is to try and that can be had; why something can't be is told."""
-    wanted = _wanted(params, source)
-    made: list[Candidate] = []
-    reasons: list[str] = []
-    hints: list[str] = []
-    for step, choice in enumerate(wanted):
-        yield Progress(step=step, total_steps=len(wanted), phase="quantize")
-        try:
-            candidate = source.make(choice, _recipe(params, choice, floats))
-            check_taken(candidate, source)
-            answers(candidate, source, source.data.test_inputs)
-        except TaskError as error:
-            if len(wanted) == 1:
-                raise
-            reasons.append(f"{choice}: {error.message}")
-            hints.append(error.hint)
-            yield Fact(name=f"left out: {choice}", text=error.message)
-        else:
-            made.append(candidate)
-    if not made:
-        raise TaskError(
-            "nothing that was tried can be had: " + "; ".join(reasons),
-            hint="; or ".join(dict.fromkeys(hint for hint in hints if hint)),
-        )
-    return made
 
 
 def _measure(params: QuantizeParams, source: Source, made: Sequence[Candidate]) -> list[Tried]:

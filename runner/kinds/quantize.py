@@ -15,6 +15,7 @@ from runner.kinds.schemes import (
     Granularity,
     Runtime,
     Scheme,
+    choices,
     misfit,
 )
 from runner.kinds.stepping import SteppingParams, TorchSteppingParams
@@ -194,11 +195,21 @@ class QuantizeParams(TorchSteppingParams, SteppingParams, _QuantizedParams):
 
 
 def resources(params: QuantizeParams, asked: Resources) -> Resources:
-    """What such a task asks for. Raises ValueError for fp8 where there is to be no GPU."""
+    """What such a task asks for.
+
+    Raises ValueError for fp8 where there is to be no GPU, and for workers that have nothing to do.
+    """
     if params.scheme == "fp8" and asked.accelerators[0] is None:
         raise ValueError(
             "scheme fp8 is computed by GPUs alone (H100, L40S, MI300 and newer); expected "
             "accelerators: H100:1 or the like"
+        )
+    most = len(choices(params.asked_scheme, params.asked_runtime, task="embedding"))
+    if asked.num_workers > most:
+        raise ValueError(
+            f"num_workers {asked.num_workers}: each tries its share of schemes and runtimes, and "
+            f"there {'is one' if most == 1 else f'are at most {most}'} to try; expected "
+            + ("num_workers 1, or auto for both" if most == 1 else f"num_workers {most} or fewer")
         )
     return asked
 
@@ -218,6 +229,7 @@ KIND = Kind(
     starter=STARTER,
     devices=("cpu", "gpu"),
     run=quantization.run,
+    is_gang=True,
     resources=resources,
     check_makers=check_makers,
     makes_models=False,
