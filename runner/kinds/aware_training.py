@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Generator
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from runner.kinds import Yield
@@ -19,17 +19,20 @@ if TYPE_CHECKING:
 
 def train_aware(
     context: Context, params: QuantizeParams, source: Source, floats: tuple[str, ...]
-) -> Iterator[Yield]:
-    """Trains the model of ``source``, and writes it in integers to ``source.trained``."""
+) -> Generator[Yield, None, Source]:
+    """Trains the model of ``source``, which is returned with what came of it."""
     from runner.torchlib.data import from_arrays
     from runner.torchlib.objectives import CrossEntropy
-    from runner.torchlib.qat import prepared, write_trained
+    from runner.torchlib.qat import Trained, float_state, prepared, write_trained
 
     model = prepared(source.loaded, floats=floats)
     objective = CrossEntropy(label_smoothing=params.label_smoothing)
     yield from tune(context, _training(params, source), model, from_arrays(source.data), objective)
-    write_trained(model, source.loaded, source.trained, batch_size=source.rows)
-    source.lower(source.trained, {})
+    file, state = source.scratch / "trained.onnx", float_state(model, source.loaded)
+    model.eval()
+    write_trained(model, source.loaded, file, batch_size=source.rows)
+    source.lower(file, {})
+    return replace(source, trained=Trained(file=file, floats=floats, state=state))
 
 
 def _training(params: QuantizeParams, source: Source) -> TrainingParams:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from runner.edge.platforms import Platform
     from runner.edge.quantizers.recipe import Recipe
     from runner.torchlib.artifact import LoadedModel
+    from runner.torchlib.qat import Trained
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +74,8 @@ class Candidate:
 class Source:
     """What candidates are made from: a model, what it is measured on, and samples to calibrate.
 
-    ``scratch`` is a folder for what is tried, ``platform`` what it is to run on if not here.
+    ``scratch`` is a folder for what is tried, ``platform`` what it is to run on if not here, and
+    ``trained`` what a training for int8-qat came to.
     """
 
     loaded: LoadedModel
@@ -84,6 +86,7 @@ class Source:
     threads: int = 1
     device: str = "cpu"
     platform: Platform | None = None
+    trained: Trained | None = None
 
     @property
     def rows(self) -> int | None:
@@ -92,11 +95,6 @@ class Source:
             return None
         rules = self.platform.constraints
         return rules.batch_size or (1 if rules.static_shapes else None)
-
-    @property
-    def trained(self) -> Path:
-        """Where the ONNX file is that a training for int8-qat makes."""
-        return self.scratch / "trained.onnx"
 
     @cached_property
     def onnx(self) -> Path:
@@ -157,7 +155,7 @@ class Source:
             return self._write(choice, recipe, _TORCH, partial(self._in_torch, recipe))
         maker = _MAKERS[choice.runtime]
         if choice.scheme == "int8-qat":
-            return self._write(choice, recipe, maker, self._copy_trained)
+            return self._write(choice, recipe, maker, partial(self._of_trained, recipe))
         quantize: Callable[..., None] = import_module(maker.module).quantize
         whole: Path = getattr(self, maker.source)
         given = self.samples[:samples]
@@ -177,8 +175,16 @@ class Source:
             device=self.device,
         )
 
-    def _copy_trained(self, file: Path) -> None:
-        shutil.copy(self.trained, file)
+    def _of_trained(self, recipe: Recipe, file: Path) -> None:
+        from runner.torchlib.qat import rounded_again, write_trained
+
+        assert self.trained is not None
+        if recipe.floats == self.trained.floats:
+            shutil.copy(self.trained.file, file)
+            return
+        rounded = rounded_again(self.loaded, self.trained, self.samples, floats=recipe.floats)
+        write_trained(rounded, self.loaded, file, batch_size=self.rows)
+        self.lower(file, {})
 
     def _write(
         self, choice: Choice, recipe: Recipe, maker: _Maker, put: Callable[[Path], None]

@@ -76,15 +76,11 @@ def _make(
 
 def _gathered(context: Context, share: _Share) -> list[_Share] | None:
     """The shares of all workers on rank 0, with their files; None on every other."""
-    import torch.distributed as dist
+    from runner.torchlib.parallel.world import gathered
 
-    shares: list[_Share | None] | None = None
-    if context.rank == 0:
-        shares = [None] * context.world_size
-    else:
+    if context.rank > 0:
         share = replace(share, files=[_files(candidate.folder) for candidate in share.made])
-    dist.gather_object(share, shares)
-    return None if shares is None else [each for each in shares if each is not None]
+    return gathered(share)
 
 
 def _files(folder: Path) -> dict[str, bytes]:

@@ -101,7 +101,7 @@ def run(context: Context) -> Iterator[Yield]:
         )
         check_platform(source, _wanted(params, source)[0])
         if params.scheme == "int8-qat":
-            yield from train_aware(context, params, source, floats)
+            source = yield from train_aware(context, params, source, floats)
         recipe = partial(_recipe, params, floats=floats)
         made = yield from make_all(context, source, _wanted(params, source), recipe)
         if made is None:
@@ -252,8 +252,6 @@ def _restored(
     import numpy as np
 
     candidate = lossy.candidate
-    if candidate.choice.scheme == "int8-qat":
-        return None
     layers = source.layers
     float_answers = _float_answers(params, source)
 
@@ -285,14 +283,12 @@ def _restored(
 
 def _nothing_helps(params: QuantizeParams, lossy: Tried, allowance: Allowance) -> TaskError:
     lost = allowance.told(allowance.lost(lossy.measured.outputs, lossy.baseline))
-    if lossy.candidate.choice.scheme == "int8-qat":
-        return TaskError(
-            f"the trained model {lost}",
-            hint="train longer, at a smaller learning rate, or leave layers in float by 'ignore'",
-        )
+    is_trained = lossy.candidate.choice.scheme == "int8-qat"
     return TaskError(
         f"{lossy.candidate.choice} {lost}, which no part of it in float helps",
-        hint="allow more, take another scheme such as int8-qat, or more calibration samples",
+        hint="train longer, or at a smaller learning rate"
+        if is_trained
+        else "allow more, take another scheme such as int8-qat, or more calibration samples",
     )
 
 

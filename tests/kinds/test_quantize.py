@@ -22,53 +22,25 @@ from runner.errors import TaskError
 from runner.kinds import aware_training, candidates, find
 from runner.kinds.quantize import QuantizeParams
 from runner.kinds.schemes import GOES, RUNTIMES, SCHEMES, choices, misfit
-from runner.model import Artifact, Context, Fact, Metric, Resources
+from runner.model import Resources
 from runner.torchlib import artifact
 from runner.torchlib.artifact import save
 from runner.torchlib.data import from_arrays
 from runner.torchlib.models import build
+from tests.kinds.quantizing import ARGS, DIGITS, Ran, kept, knowing
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-DIGITS = {"name": "digits"}
-ARGS = {"hidden": [128, 128], "dropout": 0.0}
 
 
 @pytest.fixture(scope="module")
 def model() -> nn.Module:
     """An mlp that knows the digits."""
-    data = from_arrays(load(name="digits"))
-    made = build(name="mlp", args=ARGS, input_shape=data.input_shape, num_classes=10)
-    optimizer = torch.optim.Adam(made.parameters(), lr=5e-3)
-    for _ in range(60):
-        optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(made(data.train_inputs), data.train_targets)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-    return made
-
-
-def kept(model: nn.Module, folder: Path) -> str:
-    data = from_arrays(load(name="digits"))
-    save(folder, model, spec=ModelSpec(name="mlp", args=ARGS), dataset=data)
-    return str(folder)
+    return knowing()
 
 
 @pytest.fixture
 def folder(model: nn.Module, tmp_path: Path) -> str:
     return kept(model, tmp_path / "float")
-
-
-class Ran:
-    """What a task of this kind yielded."""
-
-    def __init__(self, folder: Path, **params: Any) -> None:
-        kind = find("quantize")
-        context = Context(params=kind.params.model_validate(params), folder=folder)
-        items = list(kind.run(context))
-        self.metrics = {each.name: each.value for each in items if isinstance(each, Metric)}
-        self.facts = {each.name: each.text for each in items if isinstance(each, Fact)}
-        self.made = {each.name: each.path for each in items if isinstance(each, Artifact)}
 
 
 def test_what_is_kept_is_smaller_as_accurate_and_says_what_it_is(
@@ -358,21 +330,3 @@ def test_fp8_is_refused_without_a_gpu_that_has_it(folder: str, tmp_path: Path) -
     assert kind.resources is not None
     with pytest.raises(ValueError, match="expected accelerators: H100:1"):
         kind.resources(params, Resources())
-
-
-@pytest.mark.slow
-def test_a_model_trained_for_its_quantization(folder: str, tmp_path: Path) -> None:
-    ran = Ran(
-        tmp_path,
-        model=folder,
-        data=DIGITS,
-        scheme="int8-qat",
-        max_epochs=1,
-        optimizer={"learning_rate": 1e-4},
-    )
-    _, described = read_any(ran.made["model"])
-    assert described.form is not None
-    assert described.form.scheme == "int8-qat"
-    assert ran.metrics["compression/size_ratio"] > 2.5
-    assert ran.metrics["compression/accuracy_drop"] <= 0.01
-    assert "train/loss" in ran.metrics

@@ -22,7 +22,7 @@ from runner.torchlib.parallel import pp, tp
 from runner.torchlib.parallel.chain import Chain
 from runner.torchlib.parallel.mesh import MeshEngine, kept_loss, scored
 from runner.torchlib.parallel.options import Options, ScheduleName
-from runner.torchlib.parallel.world import rank_along
+from runner.torchlib.parallel.world import gathered, rank_along
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -203,12 +203,10 @@ class PipelineEngine(MeshEngine):
         """Put together within each stage, then sent to rank 0."""
         stage = {name: self.whole(value) for name, value in self.local_state().items()}
         is_lead = self.share.index == 0 and dist.get_rank() % self.widths.tp == 0
-        is_first = dist.get_rank() == 0
-        gathered: list[Any] | None = [None] * dist.get_world_size() if is_first else None
-        dist.gather_object(stage if is_lead else {}, gathered)
-        if gathered is None:
+        parts = gathered(stage if is_lead else {})
+        if parts is None:
             return None
-        return {name: value for part in gathered for name, value in part.items()}
+        return {name: value for part in parts for name, value in part.items()}
 
 
 def check_cut(rows: int, microbatches: int, widths: Widths, schedule: ScheduleName) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -20,6 +21,8 @@ from runner.model import Widths
 from runner.storage import Place
 
 RENDEZVOUS = "rendezvous"
+T = TypeVar("T")
+
 DIMENSIONS = ("pp", "dp_replicate", "dp_shard", "tp")
 
 
@@ -122,3 +125,10 @@ def agreed(decision: bool) -> bool:
     found = [decision]
     dist.broadcast_object_list(found, src=0)
     return found[0]
+
+
+def gathered(value: T) -> list[T] | None:
+    """What every rank has, in their order, on rank 0; None on every other."""
+    found: list[Any] | None = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
+    dist.gather_object(value, found)
+    return found
