@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 
 from runner.report import format as form
-from runner.report import pareto
+from runner.report import pareto, trade_off
 from runner.report.comparison import BASELINE, COSINE, is_measured, origin
 from runner.report.forms import OWN, forms
 from runner.report.summary import Report, TaskReport
@@ -116,7 +116,7 @@ def rows(found: list[Link]) -> list[tuple[str, ...]]:
 
 
 def picture(found: list[Link]) -> str:
-    """Accuracy over latency as an ``<svg>`` element; empty unless all have both."""
+    """Accuracy over latency as HTML; empty unless all have both."""
     marks = ["original", *[""] * (len(found) - 1)]
     drawn = [
         pareto.point(each.name, each.figures, note=mark)
@@ -126,7 +126,7 @@ def picture(found: list[Link]) -> str:
     if len(points) < len(found):
         return ""
     title = f"Accuracy and latency from {found[0].name} on"
-    return pareto.draw(points, name="chain", title=title)
+    return trade_off.figure(points, name="chain", title=title)
 
 
 def to_html(found: list[Link]) -> str:
@@ -139,7 +139,7 @@ def to_html(found: list[Link]) -> str:
         for number, cells in enumerate(rows(found), start=1)
     )
     drawn = picture(found)
-    figure = f"<figure>{drawn}</figure>\n" if drawn else ""
+    figure = f"{drawn}\n" if drawn else ""
     return (
         f'<div class="scroll"><table class="chain"><thead><tr>{head}</tr></thead>\n'
         f'<tbody>\n{body}</tbody></table></div>\n<p class="caption">{CAPTION}</p>\n{figure}'

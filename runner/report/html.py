@@ -13,13 +13,13 @@ from runner.report.appendix import definitions, surroundings
 from runner.report.comparison import Column, compare
 from runner.report.failure import Failure, failures
 from runner.report.headline import headline
-from runner.report.pareto import trade_offs
 from runner.report.particulars import figures_beside, particulars, path_in_run
 from runner.report.roofline import rooflines
 from runner.report.spec import spec_text
 from runner.report.summary import Report, TaskReport
 from runner.report.text import one_line, printable
 from runner.report.timeline import timeline
+from runner.report.trade_off import trade_offs
 
 # The page asks a browser to load nothing at all, whatever may have slipped into it.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"

@@ -8,7 +8,7 @@ from digits_run import finished
 
 from runner.report.html import to_html
 from runner.report.markdown import to_markdown
-from runner.report.pareto import Point, draw, front, points, rows
+from runner.report.pareto import Point, front, points, rows
 from runner.report.particulars import figures_beside
 from runner.report.terminal import to_terminal
 
@@ -59,10 +59,6 @@ def test_a_choice_is_shown_beside_what_it_was_made_from() -> None:
     ]
     assert [cells[0] for cells in rows(found)] == ["1 original", "2 onnx-int8-static"]
     assert [cells[5] for cells in rows(found)] == ["1.0×", "10.0×"]
-    svg = draw(found, name="pareto-0", title="A & B")
-    assert svg.startswith("<svg")
-    assert "A &amp; B" in svg
-    assert "milliseconds for one sample" in svg
 
 
 def test_reports_hold_what_was_tried_and_which_of_it_was_kept(
