@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -240,7 +241,27 @@ class Gang:
                 ray.wait([stream], timeout=ENDING_S)
             else:
                 ray.cancel(stream, force=True)
+        self._wait_until_over()
         remove_placement_group(self._group)
+
+    def _wait_until_over(self) -> None:
+        """Until Ray says of each worker that it is gone, but for ``ENDING_S`` at most.
+
+        What they had still to tell is not listened to.
+        """
+        import ray
+        from ray.exceptions import RayError
+
+        deadline = time.monotonic() + ENDING_S
+        for rank, stream in enumerate(self.streams):
+            while rank not in self.ended and rank not in self.said_all:
+                ready, _ = ray.wait([stream], timeout=max(0.0, deadline - time.monotonic()))
+                if not ready:
+                    return
+                try:
+                    ray.get(next(stream))
+                except (StopIteration, RayError):
+                    self.ended.add(rank)
 
 
 def poll(gangs: Sequence[Gang], timeout_s: float) -> list[Arrived | Gone]:

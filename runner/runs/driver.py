@@ -155,8 +155,15 @@ class _Driver:
                 if self.cancelled.is_set():
                     self.cancel()
         finally:
-            for gang in self.gangs.values():
-                gang.stop()
+            for task in list(self.gangs):
+                self.stop(task)
+
+    def stop(self, task: str) -> None:
+        """End the attempt's workers, if any are left, and remove what was theirs alone."""
+        gang = self.gangs.pop(task, None)
+        if gang is not None:
+            gang.stop()
+            self.folder.forget_scratch(f"{task}/{gang.attempt}")
 
     def act(self, actions: list[Start | End] | list[End]) -> None:
         """Carry out what the schedule decided."""
@@ -278,9 +285,7 @@ class _Driver:
         self, task: str, status: TaskStatus, error: Mapping[str, Any] | None, rank: int = 0
     ) -> None:
         """The running attempt at ``task`` is over, by what happened to ``rank``."""
-        gang = self.gangs.pop(task, None)
-        if gang is not None:
-            gang.stop()
+        self.stop(task)
         self.running_at_s.pop(task, None)
         self.told_waiting.pop(task, None)  # another attempt may wait for the same
         if error is not None:
@@ -308,7 +313,7 @@ class _Driver:
             if task not in self.running_at_s and now - self.started_at_s[task] > WAITING_S:
                 reason = gang.waiting()
                 if reason is not None and self.has_lost_its_place(task):
-                    self.gangs.pop(task).stop()
+                    self.stop(task)
                     self.start(self.planned[task], self.schedule.attempts[task])
                     continue
                 if reason is not None and self.told_waiting.get(task) != reason:
@@ -319,9 +324,8 @@ class _Driver:
 
     def cancel(self) -> None:
         """End every worker, then everything else."""
-        for task, gang in list(self.gangs.items()):
-            gang.stop()
-            del self.gangs[task]
+        for task in list(self.gangs):
+            self.stop(task)
             self.emit("attempt_ended", task, status="cancelled", error=None)
         self.act(self.schedule.cancel())
 

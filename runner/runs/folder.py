@@ -12,6 +12,7 @@ between the driver and whoever watches.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -142,6 +143,17 @@ class RunFolder:
     def attempts(self, task: str) -> list[int]:
         """The attempts at a task that have left anything, in order."""
         return sorted(int(name) for name in self._files.names(task) if name.isdecimal())
+
+    def forget_scratch(self, attempt: str) -> None:
+        """Remove what lies hidden in the folder of an attempt that is over: nobody needs it.
+
+        What its processes had not finished, and what they asked one another by. At a URI there is
+        none: each process has it on its own node.
+        """
+        if isinstance(self.path, Path):
+            for each in (self.path / attempt).glob(".*/"):
+                # A process that outlives who asked it for a moment may be removing the same.
+                shutil.rmtree(each, ignore_errors=True)
 
     def end_of_log(self, name: str, most: int, *, may_come: bool) -> bytes:
         """At most so many bytes of the end of a worker's log, once that worker has ended.
