@@ -119,7 +119,11 @@ def _draw(axes: Axes, found: Sequence[Point], limits: Bounds) -> None:
     scores = [each.accuracy * whole for each in found if each.accuracy >= limits.lowest]
     room = max(least, (max(scores) - min(scores)) * 0.25)
     low = [each.latency_ms for each in found if each.accuracy < limits.lowest]
-    axes.set_xlim(_left(min(times) / 1.3, max(times) * 1.3, low), max(times) * 1.3)
+    left, right = math.log(min(times) / 1.3), math.log(max(times) * 1.3)
+    if len(times) < len(found):
+        right = max(right, _room(left, math.log(max(times))))
+    left = min([left, *(_room(right, math.log(time)) for time in low)])
+    axes.set_xlim(math.exp(left), math.exp(right))
     axes.set_ylim(min(scores) - room, max(scores) + room)
     axes.plot(
         [each.latency_ms for each in best],
@@ -159,11 +163,13 @@ def _draw(axes: Axes, found: Sequence[Point], limits: Bounds) -> None:
         spine.set_edgecolor(GRID)
 
 
-def _left(left: float, right: float, low: Sequence[float]) -> float:
-    """Where the axis of times begins: with room for the words beside what is far below."""
+def _room(end: float, time: float) -> float:
+    """Where the axis must go on to, so that there is room for words between it and ``time``.
+
+    ``end`` is the axis' other end; all are logarithms of milliseconds.
+    """
     part = _LETTER * _WORDS
-    needed = [(math.log(time) - part * math.log(right)) / (1.0 - part) for time in low]
-    return min([left, *map(math.exp, needed)])
+    return (time - part * end) / (1.0 - part)
 
 
 def _place(axes: Axes, point: Point, limits: Bounds, whole: float) -> tuple[float, float]:
