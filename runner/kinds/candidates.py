@@ -21,18 +21,20 @@ if TYPE_CHECKING:
     from runner.edge.platforms import Platform
     from runner.edge.quantizers.recipe import Recipe
     from runner.torchlib.artifact import LoadedModel
+    from runner.torchlib.xnnpack import Quantizable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Maker:
     """What makes a runtime's files: ``quantize`` of a module, of what Source has as ``source``.
 
-    A file takes so many rows as ``batch_size`` says, or any.
+    Without a module Source does it itself. A file takes so many rows as ``batch_size`` says, or
+    any.
     """
 
-    module: str
     format: Format
     file: str
+    module: str = ""
     source: str = "onnx"
     parts: tuple[str, ...] = ()
     batch_size: int | None = None
@@ -53,8 +55,14 @@ _MAKERS: Mapping[Runtime, _Maker] = {
         source="litert",
         batch_size=1,
     ),
+    "executorch": _Maker(
+        format="executorch",
+        file="model.pte",
+        parts=("operations.json",),
+        batch_size=1,
+    ),
+    "torch": _Maker(format="torch-quantized", file="model.pt"),
 }
-_TORCH = _Maker(module="", format="torch-quantized", file="model.pt")
 _CALLS = 3
 
 
@@ -126,8 +134,16 @@ class Source:
         return path
 
     @cached_property
-    def layers(self) -> list[str]:
+    def quantizable(self) -> Quantizable:
+        """The model as a graph for ExecuTorch. Raises TaskError if it can't be had."""
+        from runner.torchlib.xnnpack import Quantizable
+
+        return Quantizable(self.loaded)
+
+    def layers(self, choice: Choice) -> list[str]:
         """The names of the modules that compute, each of which can be left in float."""
+        if choice.runtime == "executorch":
+            return self.quantizable.layers(choice.scheme)
         from runner.edge.quantizers.onnx import layers
 
         return layers(self.onnx)
@@ -138,19 +154,21 @@ class Source:
 
     def make(self, choice: Choice, recipe: Recipe, *, samples: int | None = None) -> Candidate:
         """Quantizes the model, with so many of the samples. Raises TaskError where it can't be."""
-        if self.device != "cpu" and choice.runtime in ("openvino", "litert"):
+        if self.device != "cpu" and choice.runtime in ("openvino", "litert", "executorch"):
             raise TaskError(
                 f"{choice.runtime} runs on a CPU, and this task is on {self.device}",
                 hint="leave accelerators out, or take runtime onnx or torch",
             )
+        maker, given = _MAKERS[choice.runtime], self.samples[:samples]
         if choice.runtime == "torch":
-            return self._write(choice, recipe, _TORCH, partial(self._in_torch, recipe))
-        maker = _MAKERS[choice.runtime]
+            return self._write(choice, recipe, maker, partial(self._in_torch, recipe))
+        if choice.runtime == "executorch":
+            put = partial(self._in_executorch, recipe, given)
+            return self._write(choice, recipe, maker, put)
         if choice.scheme == "int8-qat":
             return self._write(choice, recipe, maker, self._copy_trained)
         quantize: Callable[..., None] = import_module(maker.module).quantize
         whole: Path = getattr(self, maker.source)
-        given = self.samples[:samples]
         put = partial(quantize, whole, recipe=recipe, samples=given)
         return self._write(choice, recipe, maker, put)
 
@@ -165,6 +183,16 @@ class Source:
             group_size=recipe.group_size if recipe.granularity == "group" else None,
             floats=recipe.floats,
             device=self.device,
+        )
+
+    def _in_executorch(self, recipe: Recipe, samples: Array, file: Path) -> None:
+        recipe.check("XNNPACK", {"int8-dynamic": ("channel",), "int4-weight": ("channel",)})
+        self.quantizable.write(
+            file,
+            samples,
+            scheme=recipe.scheme,
+            granularity=recipe.granularity,
+            floats=recipe.floats,
         )
 
     def _copy_trained(self, file: Path) -> None:

@@ -258,7 +258,7 @@ def _restored(
     candidate = lossy.candidate
     if candidate.choice.scheme == "int8-qat":
         return None
-    layers = source.layers
+    layers = source.layers(candidate.choice)
     yield Progress(step=0, total_steps=1, phase="find sensitive layers")
     float_answers = _float_answers(params, source)
 

@@ -262,7 +262,7 @@ def test_what_a_target_does_not_take_is_a_fault_of_the_spec(
 @pytest.mark.parametrize(
     ("target", "asked"),
     [("coral", ("int8-static", "litert")), ("intel-npu", ("int8-static", "openvino")),
-     ("x86-cpu", ("auto", "onnx"))],
+     ("x86-cpu", ("auto", "onnx")), ("phone", ("auto", "executorch"))],
 )  # fmt: skip
 def test_a_target_says_what_the_spec_leaves_open(target: str, asked: tuple[str, str]) -> None:
     params = QuantizeParams.model_validate({"model": "m", "data": DIGITS, "target": target})
@@ -309,7 +309,7 @@ def test_a_calibration_set_of_one_class_is_refused_before_anything_is_made(
         ({"scheme": "fp8", "runtime": "onnx"}, "fp8 is not to be had with runtime onnx"),
         (
             {"scheme": "int4-weight", "runtime": "torch"},
-            "a byte for each weight on a CPU; expected runtime litert, openvino or onnx",
+            "a byte for each weight on a CPU; expected runtime litert, openvino, onnx or exec",
         ),
         ({"scheme": "int8-static", "group_size": 64}, "goes with 'granularity: group'"),
         ({"scheme": "int8-static", "granularity": "group"}, "int8-weight or int4-weight"),

@@ -1,0 +1,164 @@
+"""ExecuTorch files quantized as XNNPACK computes, by torchao's PT2E."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import fx
+
+from runner.data.classes import Array
+from runner.data.extras import need
+from runner.errors import TaskError
+from runner.torchlib.artifact import LoadedModel
+from runner.torchlib.exporting import exported
+from runner.torchlib.lines import module_of, reason
+from runner.torchlib.to_executorch import write_executorch
+
+_HINT = "take another runtime or scheme, or leave the layer out by 'ignore'"
+# Of weights of 4 bit, as XNNPACK knows them by.
+_LEAST_INT4, _MOST_INT4 = -8, 7
+_ANNOTATION = "quantization_annotation"
+
+
+class Quantizable:
+    """A model as a graph of a batch of one, which can be written in integers for ExecuTorch.
+
+    Raises TaskError if the package is missing, or no graph can be made of the model.
+    """
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        need("executorch", package="executorch", extra="executorch", what="a model for ExecuTorch")
+        self._what = str(loaded.spec)
+        self._program = exported(loaded, batch_size=1)
+
+    def write(
+        self,
+        path: Path,
+        samples: Array,
+        *,
+        scheme: str,
+        granularity: str = "channel",
+        floats: Collection[str] = (),
+    ) -> None:
+        """Writes the model to ``path``, quantized as ``scheme`` says.
+
+        int8-static   8-bit weights, with a scale for each ``granularity`` (channel or tensor), and
+                      activations, with ranges as ``samples`` (rows, *input_shape) show them
+        int8-dynamic  8-bit weights of linear layers and of 2-D convolutions but depthwise ones;
+                      activations are quantized at each call
+        int4-weight   as int8-dynamic, but linear layers have weights of 4 bit
+
+        Modules called as in ``floats`` stay as they are. Beside it lies what ``write_executorch``
+        leaves there. Raises TaskError if torchao, ExecuTorch or XNNPACK refuses, or there is
+        nothing to quantize.
+        """
+        given = torch.from_numpy(samples)
+        with _told(scheme, self._what):
+            from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+            model = prepare_pt2e(self._program.module(), _quantizer(scheme, granularity, floats))
+            if not any(_is_quantized(node) for node in model.graph.nodes):
+                raise TaskError(f"nothing of the {self._what} can be made {scheme}", hint=_HINT)
+            # Weights are looked at in a call, too, and activations at each.
+            shown = given if scheme == "int8-static" else given[:1]
+            with torch.no_grad():
+                for each in torch.split(shown, 1):
+                    model(each)
+                made = torch.export.export(convert_pt2e(model), (given[:1],))
+        write_executorch(made, path, what=self._what, hint=_HINT)
+
+    def layers(self, scheme: str) -> list[str]:
+        """The modules that ``write`` would quantize, in the graph's order."""
+        with _told(scheme, self._what):
+            quantizer = _quantizer(scheme, "channel", ())
+            model = quantizer.transform_for_annotation(self._program.module())
+            quantizer.annotate(model)
+            takes = {each for known in quantizer.SUPPORTED_PATTERNS for each in known.op_overloads}
+            found = [
+                module_of(node)
+                for node in model.graph.nodes
+                if _is_quantized(node) and node.target in takes
+            ]
+            return list(dict.fromkeys(found))
+
+
+def _quantizer(scheme: str, granularity: str, floats: Collection[str]) -> Any:
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+        XNNPACKQuantizer,
+        get_symmetric_quantization_config,
+    )
+    from torchao.quantization.pt2e.quantizer import QuantizationAnnotation
+
+    def is_to_be(node: fx.Node) -> bool:
+        # Weights come with the operators that they are for.
+        return node.op != "call_function" or module_of(node) not in floats
+
+    config = get_symmetric_quantization_config(
+        is_per_channel=granularity == "channel", is_dynamic=scheme != "int8-static"
+    )
+
+    class Quantizer(XNNPACKQuantizer):  # type: ignore[misc]
+        """Which also takes, with ranges found at each call, convolutions before a ReLU."""
+
+        def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
+            if scheme != "int8-static":
+                for node in model.graph.nodes:
+                    if _is_taken_by_call(node) and is_to_be(node):
+                        inputs, weight = node.args[:2]
+                        node.meta[_ANNOTATION] = QuantizationAnnotation(
+                            input_qspec_map={
+                                inputs: config.input_activation,
+                                weight: config.weight,
+                            },
+                            _annotated=True,
+                        )
+                        weight.meta[_ANNOTATION] = QuantizationAnnotation(_annotated=True)
+            made: fx.GraphModule = super().annotate(model)
+            return made
+
+    quantizer = Quantizer().set_filter_function(is_to_be)
+    if scheme == "int4-weight":
+        narrow = get_symmetric_quantization_config(
+            is_per_channel=True,
+            is_dynamic=True,
+            weight_qmin=_LEAST_INT4,
+            weight_qmax=_MOST_INT4,
+        )
+        quantizer.set_operator_type(torch.ops.aten.linear.default, narrow)
+    return quantizer.set_global(config)
+
+
+def _is_taken_by_call(node: fx.Node) -> bool:
+    """Whether it is a convolution that XNNPACK takes with activations quantized at each call."""
+    if node.op != "call_function" or node.target is not torch.ops.aten.conv2d.default:
+        return False
+    weight = node.args[1]
+    # With one input for each group it is depthwise.
+    return isinstance(weight, fx.Node) and weight.meta["val"].shape[1] > 1
+
+
+def _is_quantized(node: fx.Node) -> bool:
+    found = node.meta.get(_ANNOTATION) if node.op == "call_function" else None
+    return bool(found is not None and found._annotated and found.input_qspec_map)
+
+
+@contextmanager
+def _told(scheme: str, what: str) -> Iterator[None]:
+    """What torchao raises as TaskError; without its warnings of its own use of PyTorch."""
+    os.environ.setdefault("TORCHAO_FORCE_SKIP_LOADING_SO_FILES", "1")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except TaskError:
+        raise
+    except Exception as error:  # of torch.export, of assertions and of whatever a model raises
+        raise TaskError(
+            f"torchao can't make {scheme} of the {what} for XNNPACK: {reason(error)}", hint=_HINT
+        ) from error
