@@ -58,6 +58,11 @@ class Quantizable:
         leaves there. Raises TaskError if torchao, ExecuTorch or XNNPACK refuses, or there is
         nothing to quantize.
         """
+        if scheme == "int4-weight" and not any(map(_is_linear, self._program.graph.nodes)):
+            raise TaskError(
+                f"the {self._what} has no linear layers, and XNNPACK takes no others in 4 bit",
+                hint="take int8-dynamic or int8-static, or another runtime",
+            )
         given = torch.from_numpy(samples)
         with _told(scheme, self._what):
             from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
@@ -141,6 +146,10 @@ def _is_taken_by_call(node: fx.Node) -> bool:
     weight = node.args[1]
     # With one input for each group it is depthwise.
     return isinstance(weight, fx.Node) and weight.meta["val"].shape[1] > 1
+
+
+def _is_linear(node: fx.Node) -> bool:
+    return node.target is torch.ops.aten.linear.default
 
 
 def _is_quantized(node: fx.Node) -> bool:
