@@ -186,12 +186,13 @@ class Source:
         )
 
     def _in_executorch(self, recipe: Recipe, samples: Array, file: Path) -> None:
-        recipe.check("XNNPACK", {"int8-dynamic": ("channel",), "int4-weight": ("channel",)})
+        recipe.check("XNNPACK", {"int8-dynamic": ("channel",)})
         self.quantizable.write(
             file,
             samples,
             scheme=recipe.scheme,
             granularity=recipe.granularity,
+            group_size=recipe.group_size,
             floats=recipe.floats,
         )
 

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ from runner.torchlib.to_executorch import write_executorch
 _HINT = "take another runtime or scheme, or leave the layer out by 'ignore'"
 # Of weights of 4 bit, as XNNPACK knows them by.
 _LEAST_INT4, _MOST_INT4 = -8, 7
+# As ExecuTorch's quantizer has it for channels.
+_LEAST_SCALE = 2**-12
+_GROUPS = 32
 _ANNOTATION = "quantization_annotation"
 
 
@@ -44,6 +48,7 @@ class Quantizable:
         *,
         scheme: str,
         granularity: str = "channel",
+        group_size: int | None = None,
         floats: Collection[str] = (),
     ) -> None:
         """Writes the model to ``path``, quantized as ``scheme`` says.
@@ -52,22 +57,22 @@ class Quantizable:
                       activations, with ranges as ``samples`` (rows, *input_shape) show them
         int8-dynamic  8-bit weights of linear layers and of 2-D convolutions but depthwise ones;
                       activations are quantized at each call
-        int4-weight   as int8-dynamic, but linear layers have weights of 4 bit
+        int4-weight   as int8-dynamic, but linear layers have weights of 4 bit, with a scale for
+                      each channel or, by ``granularity`` group, for so many in a row of one
 
         Modules called as in ``floats`` stay as they are. Beside it lies what ``write_executorch``
         leaves there. Raises TaskError if torchao, ExecuTorch or XNNPACK refuses, or there is
         nothing to quantize.
         """
-        if scheme == "int4-weight" and not any(map(_is_linear, self._program.graph.nodes)):
-            raise TaskError(
-                f"the {self._what} has no linear layers, and XNNPACK takes no others in 4 bit",
-                hint="take int8-dynamic or int8-static, or another runtime",
-            )
+        group = group_size if granularity == "group" else None
+        if scheme == "int4-weight":
+            self._check_int4(group, floats)
         given = torch.from_numpy(samples)
         with _told(scheme, self._what):
             from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-            model = prepare_pt2e(self._program.module(), _quantizer(scheme, granularity, floats))
+            quantizer = _quantizer(scheme, floats, granularity=granularity, group=group)
+            model = prepare_pt2e(self._program.module(), quantizer)
             if not any(_is_quantized(node) for node in model.graph.nodes):
                 raise TaskError(f"nothing of the {self._what} can be made {scheme}", hint=_HINT)
             # Weights are looked at in a call, too, and activations at each.
@@ -81,7 +86,7 @@ class Quantizable:
     def layers(self, scheme: str) -> list[str]:
         """The modules that ``write`` would quantize, in the graph's order."""
         with _told(scheme, self._what):
-            quantizer = _quantizer(scheme, "channel", ())
+            quantizer = _quantizer(scheme)
             model = quantizer.transform_for_annotation(self._program.module())
             quantizer.annotate(model)
             takes = {each for known in quantizer.SUPPORTED_PATTERNS for each in known.op_overloads}
@@ -92,8 +97,41 @@ class Quantizable:
             ]
             return list(dict.fromkeys(found))
 
+    def _check_int4(self, group: int | None, floats: Collection[str]) -> None:
+        nodes = [node for node in self._program.graph.nodes if _is_linear(node)]
+        if not nodes:
+            raise TaskError(
+                f"the {self._what} has no linear layers, and XNNPACK takes no others in 4 bit",
+                hint="take int8-dynamic or int8-static, or another runtime",
+            )
+        if group is None:
+            return
+        if group % _GROUPS:
+            raise TaskError(
+                f"XNNPACK stores weights in groups of {_GROUPS} or a multiple, and {group} is "
+                "asked for",
+                hint=f"take a group_size of {_GROUPS} or {2 * _GROUPS}, or leave granularity out",
+            )
+        inputs = {module_of(node): node.args[0].meta["val"].shape[-1] for node in nodes}
+        uneven = {
+            name: count for name, count in inputs.items() if count % group and name not in floats
+        }
+        if uneven:
+            told = ", ".join(f"{name} ({count})" for name, count in uneven.items())
+            raise TaskError(
+                f"groups of {group} weights do not divide the inputs of {told}",
+                hint=f"name these in 'ignore', take a group_size of {_GROUPS}, or leave "
+                "granularity out",
+            )
 
-def _quantizer(scheme: str, granularity: str, floats: Collection[str]) -> Any:
+
+def _quantizer(
+    scheme: str,
+    floats: Collection[str] = (),
+    *,
+    granularity: str = "channel",
+    group: int | None = None,
+) -> Any:
     from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
         XNNPACKQuantizer,
         get_symmetric_quantization_config,
@@ -105,7 +143,7 @@ def _quantizer(scheme: str, granularity: str, floats: Collection[str]) -> Any:
         return node.op != "call_function" or module_of(node) not in floats
 
     config = get_symmetric_quantization_config(
-        is_per_channel=granularity == "channel", is_dynamic=scheme != "int8-static"
+        is_per_channel=granularity != "tensor", is_dynamic=scheme != "int8-static"
     )
 
     class Quantizer(XNNPACKQuantizer):  # type: ignore[misc]
@@ -129,14 +167,38 @@ def _quantizer(scheme: str, granularity: str, floats: Collection[str]) -> Any:
 
     quantizer = Quantizer().set_filter_function(is_to_be)
     if scheme == "int4-weight":
-        narrow = get_symmetric_quantization_config(
-            is_per_channel=True,
-            is_dynamic=True,
-            weight_qmin=_LEAST_INT4,
-            weight_qmax=_MOST_INT4,
-        )
-        quantizer.set_operator_type(torch.ops.aten.linear.default, narrow)
+        quantizer.set_operator_type(torch.ops.aten.linear.default, _int4(group))
     return quantizer.set_global(config)
+
+
+def _int4(group: int | None) -> Any:
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+        get_symmetric_quantization_config,
+    )
+    from torchao.quantization.pt2e import MappingType, PerGroup
+    from torchao.quantization.pt2e._affine_quantization import AffineQuantizedMinMaxObserver
+    from torchao.quantization.pt2e.quantizer import QuantizationSpec
+
+    config = get_symmetric_quantization_config(
+        is_per_channel=True, is_dynamic=True, weight_qmin=_LEAST_INT4, weight_qmax=_MOST_INT4
+    )
+    if group is None:
+        return config
+    in_groups = AffineQuantizedMinMaxObserver.with_args(
+        mapping_type=MappingType.SYMMETRIC,
+        target_dtype=torch.int8,
+        granularity=PerGroup(group),
+        scale_dtype=torch.float32,
+        zero_point_dtype=torch.int32,
+        eps=_LEAST_SCALE,
+    )
+    weight = QuantizationSpec(
+        dtype=torch.int8,
+        observer_or_fake_quant_ctr=in_groups,
+        quant_min=_LEAST_INT4,
+        quant_max=_MOST_INT4,
+    )
+    return replace(config, weight=weight)
 
 
 def _is_taken_by_call(node: fx.Node) -> bool:

@@ -90,15 +90,18 @@ def answers(path: Path, loaded: LoadedModel, inputs: Any) -> Any:
     return np.concatenate([opened.call(opened.ready(each[None])) for each in inputs])
 
 
-def in_numpy(linear: nn.Linear, inputs: Any, *, most: float, least: int) -> Any:
+def in_numpy(
+    linear: nn.Linear, inputs: Any, *, most: float, least: int, group: int | None = None
+) -> Any:
     """The layer with weights and each sample rounded, computed in float64.
 
     Krishnamoorthi 2018, "Quantizing deep convolutional networks for efficient inference", sections
     2.1 (affine, for activations) and 2.2 (symmetric, for weights by channel).
     """
-    weight = linear.weight.detach().double().numpy()
-    scale = np.abs(weight).max(axis=1, keepdims=True) / most
+    weight = linear.weight.detach().double().numpy().reshape(linear.out_features, -1, group or WIDE)
+    scale = np.abs(weight).max(axis=2, keepdims=True) / most
     weight = np.rint(weight / scale).clip(least, np.floor(most)) * scale
+    weight = weight.reshape(linear.out_features, WIDE)
     low = np.minimum(inputs.min(axis=1, keepdims=True), 0.0).astype(float)
     high = np.maximum(inputs.max(axis=1, keepdims=True), 0.0).astype(float)
     step = (high - low) / 255
@@ -109,21 +112,31 @@ def in_numpy(linear: nn.Linear, inputs: Any, *, most: float, least: int) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("scheme", "most", "least"), [("int8-dynamic", 127.0, -127), ("int4-weight", 7.5, -8)]
+    ("scheme", "most", "least", "group"),
+    [
+        ("int8-dynamic", 127.0, -127, None),
+        ("int4-weight", 7.5, -8, None),
+        ("int4-weight", 7.5, -8, 32),
+    ],
 )
 def test_a_layer_computes_in_so_many_bits(
-    scheme: str, most: float, least: int, tmp_path: Path
+    scheme: str, most: float, least: int, group: int | None, tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
     linear = nn.Linear(WIDE, 10)
     with torch.no_grad():  # at the end of the range, and above it, where no rounding is in doubt
-        linear.weight[:, 0] = 0.2
+        linear.weight[:, 0], linear.weight[:, 32] = 0.2, 0.15
     one = described(nn.Sequential(linear), WIDE)
     inputs = np.random.default_rng(0).standard_normal((32, WIDE)).astype(np.float32)
     path = tmp_path / "model.pte"
-    Quantizable(one).write(path, inputs, scheme=scheme)
-    found, expected = answers(path, one, inputs), in_numpy(linear, inputs, most=most, least=least)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    granularity = "group" if group else "channel"
+    Quantizable(one).write(
+        path, inputs, scheme=scheme, granularity=granularity, group_size=group or 128
+    )
+    found = answers(path, one, inputs)
+    expected = in_numpy(linear, inputs, most=most, least=least, group=group)
+    # XNNPACK keeps the scales of groups in bfloat16.
+    np.testing.assert_allclose(found, expected, atol=2e-2 if group else 1e-5)
     with torch.no_grad():
         assert np.abs(found - linear(torch.from_numpy(inputs)).numpy()).max() > 1e-3
 
@@ -229,6 +242,26 @@ def test_four_bits_are_for_linear_layers_and_a_model_without_is_refused(tmp_path
     inputs = np.zeros((2, 3, 4, 4), dtype=np.float32)
     with pytest.raises(TaskError, match=r"mine:net has no linear layers, and XNNPACK .* 4 bit"):
         Quantizable(convolving).write(tmp_path / "model.pte", inputs, scheme="int4-weight")
+
+
+@pytest.mark.parametrize(
+    ("group", "words"),
+    [
+        (48, "groups of 32 or a multiple, and 48 is asked for"),
+        (96, r"groups of 96 weights do not divide the inputs of 0 \(64\)"),
+    ],
+)
+def test_groups_that_can_not_be_had_are_refused(group: int, words: str, tmp_path: Path) -> None:
+    source = Quantizable(described(nn.Sequential(nn.Linear(WIDE, 10)), WIDE))
+    inputs = np.zeros((2, WIDE), dtype=np.float32)
+    with pytest.raises(TaskError, match=words):
+        source.write(
+            tmp_path / "model.pte",
+            inputs,
+            scheme="int4-weight",
+            granularity="group",
+            group_size=group,
+        )
 
 
 class Exotic(nn.Module):
