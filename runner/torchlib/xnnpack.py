@@ -89,12 +89,7 @@ class Quantizable:
             quantizer = _quantizer(scheme)
             model = quantizer.transform_for_annotation(self._program.module())
             quantizer.annotate(model)
-            takes = {each for known in quantizer.SUPPORTED_PATTERNS for each in known.op_overloads}
-            found = [
-                module_of(node)
-                for node in model.graph.nodes
-                if _is_quantized(node) and node.target in takes
-            ]
+            found = [module_of(node) for node in model.graph.nodes if _is_quantized(node)]
             return list(dict.fromkeys(found))
 
     def _check_int4(self, group: int | None, floats: Collection[str]) -> None:
@@ -203,7 +198,7 @@ def _int4(group: int | None) -> Any:
 
 def _is_taken_by_call(node: fx.Node) -> bool:
     """Whether it is a convolution that XNNPACK takes with activations quantized at each call."""
-    if node.op != "call_function" or node.target is not torch.ops.aten.conv2d.default:
+    if node.target not in (torch.ops.aten.conv2d.default, torch.ops.aten.conv2d.padding):
         return False
     weight = node.args[1]
     # With one input for each group it is depthwise.
@@ -215,8 +210,12 @@ def _is_linear(node: fx.Node) -> bool:
 
 
 def _is_quantized(node: fx.Node) -> bool:
+    """Whether it computes in integers, and does not only hand on what another one gave it."""
+    from torchao.quantization.pt2e.quantizer import SharedQuantizationSpec
+
     found = node.meta.get(_ANNOTATION) if node.op == "call_function" else None
-    return bool(found is not None and found._annotated and found.input_qspec_map)
+    specs = [] if found is None else [each for each in found.input_qspec_map.values() if each]
+    return any(not isinstance(each, SharedQuantizationSpec) for each in specs)
 
 
 @contextmanager

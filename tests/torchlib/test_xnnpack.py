@@ -208,7 +208,7 @@ class Mixed(nn.Module):
         super().__init__()
         self.first = nn.Conv2d(3, 8, 3, stride=2, padding=1)
         self.depthwise = nn.Conv2d(8, 8, 3, padding=1, groups=8)
-        self.grouped = nn.Conv2d(8, 8, 3, padding=1, groups=2)
+        self.grouped = nn.Conv2d(8, 8, 3, padding="same", groups=2)
         self.up = nn.ConvTranspose2d(8, 4, 2, stride=2)
         self.head = nn.Linear(4, 10)
 
@@ -273,6 +273,17 @@ class Exotic(nn.Module):
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         return torch.special.bessel_j0(self.layer(rows))
+
+
+def test_what_a_kernel_refuses_once_it_is_called_is_told(tmp_path: Path) -> None:
+    # Its kernels take no volumes, which nothing of it says before.
+    volumes = described(
+        nn.Sequential(nn.Conv3d(1, 2, 3), nn.Flatten(), nn.Linear(16, 4)), 1, 4, 4, 4
+    )
+    inputs = np.zeros((1, 1, 4, 4, 4), dtype=np.float32)
+    Quantizable(volumes).write(tmp_path / "model.pte", inputs, scheme="int8-dynamic")
+    with pytest.raises(TaskError, match=r"ExecuTorch can't run .*model\.pte: RuntimeError"):
+        answers(tmp_path / "model.pte", volumes, inputs)
 
 
 def test_what_can_not_be_written_is_told_with_its_line_and_what_else_to_try(tmp_path: Path) -> None:
