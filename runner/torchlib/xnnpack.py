@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Collection, Iterator
@@ -222,6 +223,8 @@ def _is_quantized(node: fx.Node) -> bool:
 def _told(scheme: str, what: str) -> Iterator[None]:
     """What torchao raises as TaskError; without its warnings of its own use of PyTorch."""
     os.environ.setdefault("TORCHAO_FORCE_SKIP_LOADING_SO_FILES", "1")
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -232,3 +235,5 @@ def _told(scheme: str, what: str) -> Iterator[None]:
         raise TaskError(
             f"torchao can't make {scheme} of the {what} for XNNPACK: {reason(error)}", hint=_HINT
         ) from error
+    finally:
+        logging.disable(level)
