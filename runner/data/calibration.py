@@ -47,3 +47,12 @@ def calibration_samples(
     found = np.ascontiguousarray(inputs[np.sort(chosen)])
     # Bytes are what embeddings are looked up by, and files take these as int64.
     return found.astype(np.int64) if found.dtype == np.uint8 else found
+
+
+def full_batches(samples: Array, rows: int) -> list[Array]:
+    """``samples`` in batches of ``rows``; the last is filled up with the first of them."""
+    short = -len(samples) % rows
+    return np.split(
+        np.resize(samples, (len(samples) + short, *samples.shape[1:])),
+        range(rows, len(samples), rows),
+    )

@@ -22,18 +22,20 @@ if TYPE_CHECKING:
     from runner.edge.quantizers.recipe import Recipe
     from runner.torchlib.artifact import LoadedModel
     from runner.torchlib.qat import Trained
+    from runner.torchlib.xnnpack import Quantizable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Maker:
     """What makes a runtime's files: ``quantize`` of a module, of what Source has as ``source``.
 
-    A file takes one row where it ``is_of_one``, unless told otherwise, or else any number.
+    Without a module Source does it itself. A file takes one row where it ``is_of_one``, unless told
+    otherwise, or else any number.
     """
 
-    module: str
     format: Format
     file: str
+    module: str = ""
     source: str = "onnx"
     parts: tuple[str, ...] = ()
     is_of_one: bool = False
@@ -54,8 +56,14 @@ _MAKERS: Mapping[Runtime, _Maker] = {
         source="litert",
         is_of_one=True,
     ),
+    "executorch": _Maker(
+        format="executorch",
+        file="model.pte",
+        parts=("operations.json",),
+        is_of_one=True,
+    ),
+    "torch": _Maker(format="torch-quantized", file="model.pt"),
 }
-_TORCH = _Maker(module="", format="torch-quantized", file="model.pt")
 _CALLS = 3
 # What a range of numbers that ends at 0 or 6 does as well.
 _TAKEN_INTO_RANGES = ("Relu", "Clip")
@@ -134,8 +142,16 @@ class Source:
         return path
 
     @cached_property
-    def layers(self) -> list[str]:
+    def quantizable(self) -> Quantizable:
+        """The model as a graph for ExecuTorch. Raises TaskError if it can't be had."""
+        from runner.torchlib.xnnpack import Quantizable
+
+        return Quantizable(self.loaded, batch_size=self.rows or 1)
+
+    def layers(self, choice: Choice) -> list[str]:
         """The names of the modules that compute, each of which can be left in float."""
+        if choice.runtime == "executorch":
+            return self.quantizable.layers(choice.scheme)
         from runner.edge.quantizers.onnx import layers
 
         return layers(self.onnx)
@@ -146,19 +162,21 @@ class Source:
 
     def make(self, choice: Choice, recipe: Recipe, *, samples: int | None = None) -> Candidate:
         """Quantizes the model, with so many of the samples. Raises TaskError where it can't be."""
-        if self.device != "cpu" and choice.runtime in ("openvino", "litert"):
+        if self.device != "cpu" and choice.runtime in ("openvino", "litert", "executorch"):
             raise TaskError(
                 f"{choice.runtime} runs on a CPU, and this task is on {self.device}",
                 hint="leave accelerators out, or take runtime onnx or torch",
             )
+        maker, given = _MAKERS[choice.runtime], self.samples[:samples]
         if choice.runtime == "torch":
-            return self._write(choice, recipe, _TORCH, partial(self._in_torch, recipe))
-        maker = _MAKERS[choice.runtime]
+            return self._write(choice, recipe, maker, partial(self._in_torch, recipe))
+        if choice.runtime == "executorch":
+            put = partial(self._in_executorch, recipe, given)
+            return self._write(choice, recipe, maker, put)
         if choice.scheme == "int8-qat":
             return self._write(choice, recipe, maker, partial(self._of_trained, recipe))
         quantize: Callable[..., None] = import_module(maker.module).quantize
         whole: Path = getattr(self, maker.source)
-        given = self.samples[:samples]
         put = partial(quantize, whole, recipe=recipe, samples=given)
         return self._write(choice, recipe, maker, put)
 
@@ -173,6 +191,17 @@ class Source:
             group_size=recipe.group_size if recipe.granularity == "group" else None,
             floats=recipe.floats,
             device=self.device,
+        )
+
+    def _in_executorch(self, recipe: Recipe, samples: Array, file: Path) -> None:
+        recipe.check("XNNPACK", {"int8-dynamic": ("channel",)})
+        self.quantizable.write(
+            file,
+            samples,
+            scheme=recipe.scheme,
+            granularity=recipe.granularity,
+            group_size=recipe.group_size,
+            floats=recipe.floats,
         )
 
     def _of_trained(self, recipe: Recipe, file: Path) -> None:

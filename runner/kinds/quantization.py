@@ -252,7 +252,7 @@ def _restored(
     import numpy as np
 
     candidate = lossy.candidate
-    layers = source.layers
+    layers = source.layers(candidate.choice)
     float_answers = _float_answers(params, source)
 
     def made(floats: tuple[str, ...], samples: int | None = None) -> Candidate:

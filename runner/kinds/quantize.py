@@ -43,7 +43,7 @@ tasks:
     model: ${tasks.model.outputs.model}   # or the folder of a model artifact of an earlier run
     data: {name: digits}                  # calibrated with one part of it, measured on the other
     scheme: auto                          # or int8-static, int8-dynamic, int4-weight, ...
-    runtime: auto                         # or onnx, openvino, litert, torch
+    runtime: auto                         # or onnx, openvino, litert, executorch, torch
     max_accuracy_drop: 0.01               # one point of 100
 """
 

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, get_args
 Scheme: TypeAlias = Literal[
     "int8-dynamic", "int8-static", "int8-qat", "int8-weight", "int4-weight", "fp8"
 ]
-Runtime: TypeAlias = Literal["torch", "onnx", "litert", "openvino"]
+Runtime: TypeAlias = Literal["torch", "onnx", "litert", "openvino", "executorch"]
 Granularity: TypeAlias = Literal["tensor", "channel", "group"]
 
 SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
@@ -17,20 +17,22 @@ RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
 
 # The formats that a scheme can be had in, the best first.
 GOES: Mapping[Scheme, tuple[Runtime, ...]] = {
-    "int8-static": ("onnx", "openvino", "litert"),
-    "int8-dynamic": ("onnx", "litert", "torch"),
+    "int8-static": ("onnx", "openvino", "litert", "executorch"),
+    "int8-dynamic": ("onnx", "litert", "executorch", "torch"),
     "int8-qat": ("onnx",),
     "int8-weight": ("openvino", "onnx", "litert", "torch"),
-    "int4-weight": ("litert", "openvino", "onnx"),
+    "int4-weight": ("litert", "openvino", "onnx", "executorch"),
     "fp8": ("torch",),
 }
 WHY_NOT: Mapping[tuple[Scheme, Runtime], str] = {
     ("int8-static", "torch"): "torchao has no kernels for it on a CPU",
     ("int8-dynamic", "openvino"): "OpenVINO quantizes activations by ranges that were calibrated",
+    ("int8-weight", "executorch"): "XNNPACK multiplies 8-bit weights by 8-bit activations alone",
     ("int4-weight", "torch"): "what torchao stores as int4 takes a byte for each weight on a CPU",
     ("fp8", "onnx"): "no kernels of ONNX Runtime for CPUs take it",
     ("fp8", "openvino"): "no CPU computes in it",
     ("fp8", "litert"): "LiteRT has no such numbers",
+    ("fp8", "executorch"): "XNNPACK has no such numbers",
 }
 # Tried where the scheme is left open: 8 bit, at once, and fast.
 TRIED: tuple[Scheme, ...] = ("int8-static", "int8-dynamic")

@@ -64,6 +64,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "wd": ("weight_decay",),
     "workers": ("num_workers",),
     "world_size": ("num_workers",),
+    "xnnpack": ("executorch",),
 }
 
 

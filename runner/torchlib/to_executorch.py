@@ -14,14 +14,15 @@ from runner.torchlib.lines import line_of_error, lines_of_operators, reason
 
 # Which operators were taken is only known while the file is made.
 OPERATIONS = "operations.json"
+_HINT = "change that line, or choose a format that takes all of PyTorch's operators"
 
 
-def write_executorch(program: ExportedProgram, path: Path, *, what: str) -> None:
+def write_executorch(program: ExportedProgram, path: Path, *, what: str, hint: str = _HINT) -> None:
     """Writes a graph of operators of a fixed batch, of the model ``what``, to ``path``.
 
     Beside it, ``operations.json`` counts those that XNNPACK has taken, and those left to
     ExecuTorch's own kernels. Raises TaskError if the package is missing, or there is none for an
-    operator: the message names the line of the model's code if it can.
+    operator: the message names the line of the model's code if it can, and ends in ``hint``.
     """
     need("executorch", package="executorch", extra="executorch", what=path.name)
     try:
@@ -41,7 +42,7 @@ def write_executorch(program: ExportedProgram, path: Path, *, what: str) -> None
         raise TaskError(
             f"the {what} can't be written for ExecuTorch"
             f"{f', because of {where}' if where else ''}: {reason(error)}",
-            hint="change that line, or choose a format that takes all of PyTorch's operators",
+            hint=hint,
         ) from error
     path.write_bytes(made)
     counts = {

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
+from runner.data.calibration import full_batches
 from runner.data.models import ModelSpec
 from runner.data.origin import Origin
 from runner.edge.held import check, read
 from runner.edge.platforms import Platform, platforms
-from runner.edge.quantizers import full_batches
 from runner.errors import TaskError
 from runner.torchlib.artifact import LoadedModel
 from runner.torchlib.exporting import exported

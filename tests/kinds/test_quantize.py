@@ -11,7 +11,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import nn
 
 from runner.data import load
@@ -21,7 +20,6 @@ from runner.edge import litert_file, targets
 from runner.errors import TaskError
 from runner.kinds import aware_training, candidates, find
 from runner.kinds.quantize import QuantizeParams
-from runner.kinds.schemes import GOES, RUNTIMES, SCHEMES, choices, misfit
 from runner.model import Resources
 from runner.torchlib import artifact
 from runner.torchlib.artifact import save
@@ -151,13 +149,17 @@ def test_nothing_that_was_tried_is_left_lying_about(model: nn.Module, tmp_path: 
     [
         ({"runtime": "openvino", "granularity": "group"}, "NNCF makes int8-weight with"),
         ({"runtime": "torch", "granularity": "group", "group_size": 48}, "torchao can't make int8"),
+        (
+            {"runtime": "executorch", "scheme": "int8-dynamic", "granularity": "tensor"},
+            "XNNPACK makes int8-dynamic with granularity channel, and tensor is asked for",
+        ),
     ],
 )
 def test_a_granularity_is_never_taken_for_another_one(
     folder: str, tmp_path: Path, params: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(TaskError, match=message):
-        Ran(tmp_path, model=folder, data=DIGITS, scheme="int8-weight", **params)
+        Ran(tmp_path, model=folder, data=DIGITS, **{"scheme": "int8-weight", **params})
 
 
 def test_weights_in_groups_stay_in_pytorch(folder: str, tmp_path: Path) -> None:
@@ -216,29 +218,54 @@ def test_for_coral_a_file_holds_integers_alone_and_what_its_compiler_lacks_is_sa
         Ran(tmp_path / "none", model=str(tmp_path / "vit"), data=DIGITS, target="coral")
 
 
-@pytest.mark.parametrize(
-    ("params", "message"),
-    [
-        ({"target": "jetson-nano"}, "compiler makes fp16; expected kind: export with target: jets"),
-        ({"target": "coral", "runtime": "onnx"}, "takes no onnx; expected litert"),
-        ({"target": "coral", "scheme": "int8-dynamic"}, "takes no int8-dynamic; expected int8-st"),
-    ],
+needs_executorch = pytest.mark.skipif(
+    find_spec("executorch") is None, reason="needs executorch: pip install 'runner[executorch]'"
 )
-def test_what_a_target_does_not_take_is_a_fault_of_the_spec(
-    params: dict[str, Any], message: str
+
+
+@needs_executorch
+@pytest.mark.filterwarnings("default")
+def test_for_phones_a_file_of_executorch_is_measured_by_executorch(
+    folder: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValidationError, match=message):
-        QuantizeParams.model_validate({"model": "m", "data": DIGITS, **params})
+    ran = Ran(tmp_path, model=folder, data=DIGITS, target="phone", scheme="int8-static")
+    _, described = read_any(ran.made["model"])
+    assert described.form is not None
+    assert str(described.form) == "executorch int8-static"
+    assert described.form.batch_size == 1
+    assert ran.facts["kept"].startswith("executorch int8-static, by ExecuTorch")
+    assert ran.metrics["test/accuracy"] >= ran.metrics["baseline/test/accuracy"] - 0.01
+    assert ran.metrics["compression/size_ratio"] > 2.5
+    assert ran.metrics["compression/largest_difference"] > 0.0
+    assert ran.metrics["operations/xnnpack"] > 3
+    assert "no compiler" in ran.facts["made for"]
 
 
-@pytest.mark.parametrize(
-    ("target", "asked"),
-    [("coral", ("int8-static", "litert")), ("intel-npu", ("int8-static", "openvino")),
-     ("x86-cpu", ("auto", "onnx"))],
-)  # fmt: skip
-def test_a_target_says_what_the_spec_leaves_open(target: str, asked: tuple[str, str]) -> None:
-    params = QuantizeParams.model_validate({"model": "m", "data": DIGITS, "target": target})
-    assert (params.asked_scheme, params.asked_runtime) == asked
+@needs_executorch
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("default")
+def test_layers_go_back_to_float_for_executorch_too(model: nn.Module, tmp_path: Path) -> None:
+    folder = kept(spoilt(model), tmp_path / "float")
+    ran = Ran(tmp_path, model=folder, data=DIGITS, scheme="int8-static", runtime="executorch")
+    assert ran.metrics["compression/accuracy_drop"] <= 0.01
+    assert ran.facts["stayed in float"] == "2: 1, 3"
+
+
+def test_what_is_not_installed_is_left_out_of_auto_and_told_if_it_is_asked_for(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from runner.data import extras
+
+    monkeypatch.setattr(
+        extras, "find_spec", lambda name: None if name == "executorch" else find_spec(name)
+    )
+    ran = Ran(tmp_path / "auto", model=folder, data=DIGITS, scheme="int8-dynamic")
+    lacks = "a model for ExecuTorch needs the package executorch, which is not installed"
+    assert ran.facts["left out: executorch int8-dynamic"] == lacks
+    with pytest.raises(TaskError, match=lacks) as told:
+        Ran(tmp_path, model=folder, data=DIGITS, scheme="int8-dynamic", runtime="executorch")
+    assert told.value.hint == "pip install 'runner[executorch]'"
 
 
 def test_a_pattern_that_names_no_layer_is_refused(folder: str, tmp_path: Path) -> None:
@@ -273,40 +300,6 @@ def test_a_calibration_set_of_one_class_is_refused_before_anything_is_made(
     with pytest.raises(TaskError, match="all of class '1'"):
         Ran(tmp_path / "out", model=folder, data=DIGITS, calibration=calibration)
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("params", "words"),
-    [
-        ({"scheme": "fp8", "runtime": "onnx"}, "fp8 is not to be had with runtime onnx"),
-        (
-            {"scheme": "int4-weight", "runtime": "torch"},
-            "a byte for each weight on a CPU; expected runtime litert, openvino or onnx",
-        ),
-        ({"scheme": "int8-static", "group_size": 64}, "goes with 'granularity: group'"),
-        ({"scheme": "int8-static", "granularity": "group"}, "int8-weight or int4-weight"),
-        ({"scheme": "int8-weight", "granularity": "tensor"}, "too coarse"),
-        ({"scheme": "int8-qat"}, "exactly one of 'max_epochs' and 'max_steps'"),
-        ({"scheme": "int8-static", "max_epochs": 3}, "'max_epochs' goes with scheme: int8-qat"),
-    ],
-)
-def test_what_does_not_go_together_is_said_before_anything_runs(
-    params: dict[str, Any], words: str
-) -> None:
-    with pytest.raises(ValidationError, match=words):
-        QuantizeParams.model_validate({"model": "m", "data": DIGITS, **params})
-
-
-def test_every_scheme_goes_with_a_runtime_and_every_other_says_what_does() -> None:
-    for scheme in SCHEMES:
-        for runtime in RUNTIMES:
-            wrong = misfit(scheme, runtime)
-            assert (wrong is None) == (runtime in GOES[scheme])
-            assert [each.runtime for each in choices(scheme, runtime)] == (
-                [runtime] if wrong is None else []
-            )
-        assert choices(scheme, "auto")
-    assert {each.scheme for each in choices("auto", "auto")} == {"int8-static", "int8-dynamic"}
 
 
 def test_what_stays_in_pytorch_is_smaller_and_loads_without_a_pickle(

@@ -9,19 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
-
-from runner.data.classes import Array
 from runner.errors import RunnerError, TaskError
-
-
-def full_batches(samples: Array, rows: int) -> list[Array]:
-    """``samples`` in batches of ``rows``; the last is filled up with the first of them."""
-    short = -len(samples) % rows
-    return np.split(
-        np.resize(samples, (len(samples) + short, *samples.shape[1:])),
-        range(rows, len(samples), rows),
-    )
 
 
 @contextmanager

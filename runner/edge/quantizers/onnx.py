@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from runner.data.calibration import full_batches
 from runner.data.classes import Array
 from runner.data.extras import need
-from runner.edge.quantizers import full_batches, told
+from runner.edge.quantizers import told
 from runner.edge.quantizers.recipe import Recipe
 from runner.errors import TaskError
 

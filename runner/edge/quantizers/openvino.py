@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from runner.data.calibration import full_batches
 from runner.data.classes import Array
 from runner.data.extras import need
-from runner.edge.quantizers import full_batches, told
+from runner.edge.quantizers import told
 from runner.edge.quantizers.recipe import Recipe
 
 

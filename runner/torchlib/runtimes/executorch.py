@@ -41,7 +41,14 @@ def open_model(path: Path, described: Described, *, threads: int, device: str) -
         ) from error
 
     def call(ready: Any, _program: Any = program) -> Array:
-        outputs: Array = method.execute([ready])[0].float().numpy(force=True)
+        try:
+            outputs: Array = method.execute([ready])[0].float().numpy(force=True)
+        except RuntimeError as error:
+            raise TaskError(
+                f"ExecuTorch can't run {path}: {reason(error)}",
+                hint="its kernel for an operator does not take what the model gives it, of which "
+                "the lines above tell; leave that operator out, or take another runtime",
+            ) from error
         return outputs.copy()  # the next call writes to the same memory
 
     counted = path.with_name(OPERATIONS)
