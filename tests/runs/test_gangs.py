@@ -91,7 +91,7 @@ def test_the_rank_that_failed_is_named(warm: Command, spec: Write) -> None:
 
 def test_a_rank_that_hangs_shows_where(warm: Command, spec: Write) -> None:
     (warm.folder / "one_rank.py").write_text(one_rank("self.calls == 10", "time.sleep(1000)"))
-    hanging = BROKEN.replace("kind: train", "kind: train\n    timeout: 16s")
+    hanging = BROKEN.replace("kind: train", "kind: train\n    timeout: 20s")
     done = warm("submit", spec(hanging), timeout_s=60)
     assert done.code == 1, done.err
     assert task(warm)["status"] == "timed_out"

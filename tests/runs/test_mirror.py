@@ -293,7 +293,7 @@ def test_the_log_of_a_worker_whose_node_is_lost_is_not_waited_for(
     driver = _Driver(planned, folder, 0.0, {}, None, print, Event(), {}, nothing)  # type: ignore[arg-type]
     driver.schedule.begin()
     monkeypatch.setattr(driver, "act", lambda actions: None)  # there is no cluster
-    gang: Any = SimpleNamespace(task="a", stop=nothing)
+    gang: Any = SimpleNamespace(task="a", attempt=1, stop=nothing)
     driver.gangs["a"], driver.ranks["a"] = gang, Ranks(1)
     driver.take(Gone(gang, 0, "it was lost", with_node=with_node))
     assert bool(waited) == (not with_node)
