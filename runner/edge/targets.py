@@ -229,8 +229,12 @@ def instructions(platform: Platform, file: str, run: Sequence[str]) -> str:
     """What the README beside a file says: what it is for, what to run where, and what comes out."""
     compiler = platform.compiler
     lines = [f"# {file} for {platform.title}", ""]
+    if platform.status == "imagined":
+        lines += ["This platform does not exist yet: its file imagines it.", ""]
     if compiler is None:
-        lines += ["The device's runtime takes this file as it is; there is nothing to compile."]
+        lines += [
+            f"No compiler is named for {platform.title}: its runtime takes the file as it is."
+        ]
     else:
         version = f" {compiler.version}" if compiler.version else ""
         lines += [

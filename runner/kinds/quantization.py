@@ -83,6 +83,9 @@ def run(context: Context) -> Iterator[Yield]:
     if params.scheme == "int8-qat":
         loaded.need_labels("scheme int8-qat")
     floats = tuple(sorted(ignored(loaded.model, params.ignore)))
+    _check_left(loaded, floats)
+    if floats:
+        yield Fact(name="left in float by ignore", text=_listed(floats))
     data = _data(params, loaded)
     allowed(params, data)
     check_gates(params.gates, data.task)
@@ -119,6 +122,21 @@ def run(context: Context) -> Iterator[Yield]:
 
         yield Fact(name="made for", text=purpose(params.platform, "model"))
     yield from _figures(best, data, loaded)
+
+
+def _check_left(loaded: LoadedModel, floats: Sequence[str]) -> None:
+    """Raises TaskError if nothing is left to be quantized."""
+    with_weights = {
+        name
+        for name, layer in loaded.model.named_modules()
+        if any(weight.dim() > 1 for weight in layer.parameters(recurse=False))
+    }
+    if with_weights and with_weights <= set(floats):
+        raise TaskError(
+            f"'ignore' names all {len(with_weights)} layers of the model that have weights to "
+            "multiply by, and so leaves nothing to quantize",
+            hint="name fewer layers in 'ignore', or use kind: export for a file in floats",
+        )
 
 
 def _data(params: QuantizeParams, loaded: LoadedModel) -> Dataset:

@@ -209,7 +209,11 @@ def resources(params: QuantizeParams, asked: Resources) -> Resources:
         raise ValueError(
             f"num_workers {asked.num_workers}: each tries its share of schemes and runtimes, and "
             f"there {'is one' if most == 1 else f'are at most {most}'} to try; expected "
-            + ("num_workers 1, or auto for both" if most == 1 else f"num_workers {most} or fewer")
+            + (
+                "num_workers 1, or a scheme or runtime that nothing fixes (auto, and no target)"
+                if most == 1
+                else f"num_workers {most} or fewer"
+            )
         )
     return asked
 

@@ -273,6 +273,17 @@ def test_a_pattern_that_names_no_layer_is_refused(folder: str, tmp_path: Path) -
         Ran(tmp_path, model=folder, data=DIGITS, ignore=["heads"])
 
 
+@pytest.mark.parametrize("scheme", ["int8-static", "int4-weight"])
+def test_a_model_of_which_nothing_is_left_to_quantize(
+    folder: str, tmp_path: Path, scheme: str
+) -> None:
+    message = "'ignore' names all 3 layers of the model that have weights to multiply by"
+    with pytest.raises(TaskError, match=message):
+        Ran(tmp_path, model=folder, data=DIGITS, scheme=scheme, ignore=["*"])
+    ran = Ran(tmp_path, model=folder, data=DIGITS, scheme=scheme, runtime="onnx", ignore=["1"])
+    assert ran.facts["left in float by ignore"] == "1: 1"
+
+
 def test_ignored_layers_stay_in_float(folder: str, tmp_path: Path) -> None:
     sizes = {
         pattern: Ran(

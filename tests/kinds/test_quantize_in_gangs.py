@@ -88,7 +88,8 @@ def test_what_others_made_comes_with_its_files_in_the_order_that_was_wanted(tmp_
         (
             SPEC + "    scheme: int8-static\n    runtime: onnx\n",
             "num_workers 2: each tries its share of schemes and runtimes, and there is one to try; "
-            "expected num_workers 1, or auto for both",
+            "expected num_workers 1, or a scheme or runtime that nothing fixes (auto, and no "
+            "target)",
         ),
         (
             SPEC.replace("num_workers: 2", "num_workers: 40"),

@@ -70,8 +70,11 @@ class Chain:
 
     def names(self, name: str, piece: nn.Module) -> Iterator[tuple[str, Tensor]]:
         """The piece's tensors by the names that the model's state has for them."""
-        prefix = "" if self.links else f"{name}."
-        yield from ((f"{prefix}{key}", value) for key, value in piece.state_dict().items())
+        yield from ((self.name(name, key), value) for key, value in piece.state_dict().items())
+
+    def name(self, piece: str, key: str) -> str:
+        """The model's own name of what is called ``key`` in a piece."""
+        return key if self.links else f"{piece}.{key}"
 
     def share(self, model: nn.Module, piece: nn.Module) -> None:
         """Gives the model the parameters that the piece has by now: a strategy may replace them.

@@ -200,13 +200,17 @@ class PipelineEngine(MeshEngine):
         }
 
     def state(self) -> dict[str, Tensor] | None:
-        """Put together within each stage, then sent to rank 0."""
+        """Put together within each stage, then sent to rank 0.
+
+        What no stage runs, such as a head that only other trainings use, is as it was.
+        """
         stage = {name: self.whole(value) for name, value in self.local_state().items()}
         is_lead = self.share.index == 0 and dist.get_rank() % self.widths.tp == 0
         parts = gathered(stage if is_lead else {})
         if parts is None:
             return None
-        return {name: value for part in parts for name, value in part.items()}
+        trained = {name: value for part in parts for name, value in part.items()}
+        return {name: value.cpu() for name, value in self.model.state_dict().items()} | trained
 
 
 def check_cut(rows: int, microbatches: int, widths: Widths, schedule: ScheduleName) -> None:

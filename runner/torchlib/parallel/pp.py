@@ -119,14 +119,24 @@ def check(model: nn.Module, chain: Chain, widths: Widths, options: Options) -> N
             f"the model has {len(parts)} parts, too few for {stages} stages",
             hint="take a smaller pp or a deeper model",
         )
-    seen: dict[int, str] = {}
-    for name, piece in parts:
-        for parameter in piece.parameters():
-            other = seen.setdefault(id(parameter), name)
-            if other != name:
+    _check_apart(chain, cut(model, chain, stages, split))
+
+
+def _check_apart(chain: Chain, by_stage: Sequence[Sequence[Named]]) -> None:
+    """Raises TaskError if two stages would hold, and train, one and the same weight."""
+    seen: dict[int, tuple[int, str, str]] = {}
+    for index, stage in enumerate(by_stage):
+        for part, piece in stage:
+            for name, parameter in piece.named_parameters():
+                mine = chain.name(part, name)
+                where, theirs, other = seen.setdefault(id(parameter), (index, mine, part))
+                if where == index:
+                    continue
+                both = f"'{mine}'" if mine == theirs else f"'{theirs}' and '{mine}', one weight,"
                 raise TaskError(
-                    f"{other} and {name} share weights, and may come to lie in two stages",
-                    hint="for gpt set args: {tied: false}",
+                    f"{both} would lie in two stages: {other} and {part} use it",
+                    hint="choose stages by pp_split so that one has both, or give each a weight "
+                    "of its own (gpt: args: {tied: false})",
                 )
 
 
