@@ -8,8 +8,9 @@ from itertools import pairwise
 from runner.model import Progress
 
 # Layers are measured one by one up to so many; of a deeper model, neighbours go together. So do
-# more of them where it is for speed alone.
+# more of them where it is for speed alone, and of their layers no more than so many are parted.
 MOST_GROUPS, FEW_GROUPS = 24, 8
+FEW_ALONE = 16
 
 
 def grouped(layers: Sequence[str], most: int = MOST_GROUPS) -> list[tuple[str, ...]]:
@@ -24,6 +25,7 @@ def back_off(
     *,
     most_groups: int = MOST_GROUPS,
     most_share: float = 1.0,
+    most_alone: int | None = None,
     damage: Callable[[tuple[str, ...]], float],
     is_enough: Callable[[tuple[str, ...]], bool],
 ) -> Generator[Progress, None, tuple[str, ...] | None]:
@@ -33,7 +35,8 @@ def back_off(
     accurate enough with these in float and all others quantized. Groups of neighbours, of which
     there are at most ``most_groups``, are ranked first, and then the layers of those that it takes.
     Returns None if even all groups but the least sensitive one don't suffice, or if it would take
-    more than ``most_share`` of the groups, but one at least.
+    more than ``most_share`` of the groups, but one at least. Groups that hold more than
+    ``most_alone`` layers together stay whole.
     """
     ranked = yield from _ranked(grouped(layers, most_groups), damage)
     most = min(len(ranked) - 1, max(1, int(most_share * len(ranked))))
@@ -43,7 +46,7 @@ def back_off(
     if chosen is None:
         return None
     alone = [(name,) for group in chosen for name in group]
-    if len(alone) > len(chosen):
+    if len(chosen) < len(alone) <= (most_alone or len(alone)):
         ranked = yield from _ranked(alone, damage)
         # All of them suffice, as they did as groups.
         chosen = _fewest(ranked, len(ranked) - 1, is_enough) or ranked

@@ -15,7 +15,7 @@ from runner.errors import TaskError
 from runner.kinds import Yield
 from runner.kinds.allowance import Allowance, allowed
 from runner.kinds.aware_training import train_aware
-from runner.kinds.backing_off import FEW_GROUPS, MOST_GROUPS, back_off
+from runner.kinds.backing_off import FEW_ALONE, FEW_GROUPS, MOST_GROUPS, back_off
 from runner.kinds.candidates import (
     Candidate,
     Source,
@@ -245,7 +245,7 @@ def _worthwhile(ratio: float) -> dict[str, Any]:
     A layer takes at least twice as long in float, so that no more than this share of them may go
     back before the gain is used up.
     """
-    return {"most_groups": FEW_GROUPS, "most_share": ratio - 1}
+    return {"most_groups": FEW_GROUPS, "most_share": ratio - 1, "most_alone": FEW_ALONE}
 
 
 def _made_for(choice: Choice, *, is_for_here: bool) -> str:
@@ -265,6 +265,7 @@ def _restored(
     *,
     most_groups: int = MOST_GROUPS,
     most_share: float = 1.0,
+    most_alone: int | None = None,
 ) -> Generator[Yield, None, Tried | None]:
     """The candidate with as many of its layers in float as it takes; None if that does not help."""
     import numpy as np
@@ -290,6 +291,7 @@ def _restored(
         layers,
         most_groups=most_groups,
         most_share=most_share,
+        most_alone=most_alone,
         damage=damage,
         is_enough=is_enough,
     )

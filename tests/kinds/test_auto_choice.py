@@ -33,13 +33,16 @@ def tried(name: str, *, ms: float, right: float) -> Tried:
 DATA: Any = SimpleNamespace(task="classification", test_targets=np.zeros(100, dtype=int))
 
 
+BOUNDS = {"most_groups": 8, "most_share": 0.5, "most_alone": 16}
+
+
 @pytest.mark.parametrize(
     ("lossy_ms", "restored_ms", "kept", "asked"),
     [
         # Half again as fast as what holds: worth it, for up to half of its layers in float.
-        (2.0, 2.2, "partly in float", [{"most_groups": 8, "most_share": 0.5}]),
+        (2.0, 2.2, "partly in float", [BOUNDS]),
         # No more so, once it is partly in float.
-        (2.0, 4.5, "slower", [{"most_groups": 8, "most_share": 0.5}]),
+        (2.0, 4.5, "slower", [BOUNDS]),
         (2.9, 2.9, "slower", []),  # not much faster: not even looked at
     ],
 )

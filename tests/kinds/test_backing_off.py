@@ -83,6 +83,15 @@ def test_no_more_than_a_share_of_the_groups_goes_back_but_one_at_least() -> None
     assert one.back_off(most_groups=8, most_share=0.01) == ("layer0",)
 
 
+def test_groups_of_many_layers_stay_whole_where_few_may_be_looked_at_alone() -> None:
+    spoilt = {"layer0": 5.0, "layer30": 4.0}
+    model = Model(spoilt, layers=80)
+    found = model.back_off(most_groups=8, most_alone=16)
+    assert found == (*(f"layer{i}" for i in range(10)), *(f"layer{i}" for i in range(30, 40)))
+    assert model.measured == 8 + 2
+    assert Model({"layer0": 5.0}, layers=80).back_off(most_groups=8, most_alone=16) == ("layer0",)
+
+
 def test_it_tells_how_far_it_is() -> None:
     model = Model({"layer0": 5.0}, layers=16)
     model.back_off(most_groups=8)
